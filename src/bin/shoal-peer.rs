@@ -1,0 +1,2 @@
+//! The peer: shares contents and fetches them.
+fn main() {}
