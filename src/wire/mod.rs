@@ -5,6 +5,11 @@
 //! [`WireError`], and nothing is allocated before its length was checked.
 
 pub mod bencode;
+pub mod extension;
+pub mod info_builder;
+pub mod metainfo;
+pub mod peer;
+pub mod peer_decoder;
 
 use std::fmt;
 
@@ -34,6 +39,10 @@ pub enum WireError {
     FrameLength,
     /// A frame has a type that was never agreed on.
     UnknownType,
+    /// A block is longer than agreed on.
+    BlockTooLong,
+    /// The first bytes are not BitTorrent's.
+    NotBitTorrent,
     /// A part of it is not bencode.
     Bencode(BencodeError),
 }
@@ -50,6 +59,8 @@ impl WireError {
             Self::FrameTooLong => "a frame is too long",
             Self::FrameLength => "a frame has the wrong length for its type",
             Self::UnknownType => "a frame has an unknown type",
+            Self::BlockTooLong => "a block is longer than agreed on",
+            Self::NotBitTorrent => "the handshake is not BitTorrent's",
             Self::Bencode(error) => error.reason(),
         }
     }
