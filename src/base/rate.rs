@@ -57,7 +57,9 @@ mod tests {
             now += Duration::from_millis(50);
             rate.add(now, 5000);
         }
-        let measured = rate.bytes_per_second().expect("five seconds are many windows");
+        let measured = rate
+            .bytes_per_second()
+            .expect("five seconds are many windows");
         assert!((measured - 100_000.0).abs() < 2_000.0, "{measured}");
     }
 }

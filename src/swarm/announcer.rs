@@ -126,9 +126,16 @@ mod tests {
         let mut pieces = Vec::new();
         announcer.take(Time::ZERO, &mut pieces);
         assert_eq!(pieces.len(), REPORT_PIECES_MAX);
-        assert!(announcer.report_is_due(Time::ZERO), "the rest follows at once");
+        assert!(
+            announcer.report_is_due(Time::ZERO),
+            "the rest follows at once"
+        );
         announcer.joined();
-        assert_eq!(announcer.next_due(), None, "a join carries the whole bitmap");
+        assert_eq!(
+            announcer.next_due(),
+            None,
+            "a join carries the whole bitmap"
+        );
     }
 
     #[test]

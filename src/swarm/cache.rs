@@ -23,7 +23,10 @@ pub struct Run {
 impl Run {
     /// The run that the byte `begin` of `piece` lies in.
     pub(super) fn of(piece: u32, begin: u32) -> Self {
-        Self { piece, begin: begin - begin % RUN_BYTES }
+        Self {
+            piece,
+            begin: begin - begin % RUN_BYTES,
+        }
     }
 }
 
@@ -59,7 +62,15 @@ pub(super) enum Lookup {
 impl Cache {
     pub(super) fn new(pool: BufferPool, bytes_max: usize) -> Self {
         let (runs, pieces, loading) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { pool, bytes_max, bytes: 0, runs, pieces, loading, clock: 0 }
+        Self {
+            pool,
+            bytes_max,
+            bytes: 0,
+            runs,
+            pieces,
+            loading,
+            clock: 0,
+        }
     }
 
     /// Looks `run` up.
@@ -73,7 +84,11 @@ impl Cache {
             entry.used_at = self.clock;
             return Lookup::Ready(entry.buf.clone(), run.begin);
         }
-        if self.loading.contains_key(&run) { Lookup::Loading } else { Lookup::Absent }
+        if self.loading.contains_key(&run) {
+            Lookup::Loading
+        } else {
+            Lookup::Absent
+        }
     }
 
     /// A buffer for reading `run` of `len` bytes into, if there is room for it now.
@@ -103,7 +118,13 @@ impl Cache {
             return;
         }
         self.clock += 1;
-        self.runs.insert(run, Entry { buf: Arc::new(buf), used_at: self.clock });
+        self.runs.insert(
+            run,
+            Entry {
+                buf: Arc::new(buf),
+                used_at: self.clock,
+            },
+        );
     }
 
     /// Keeps a piece that was just verified, if it fits; restores its buffer otherwise.
@@ -115,21 +136,37 @@ impl Cache {
         }
         self.bytes += len;
         self.clock += 1;
-        self.pieces.insert(piece, Entry { buf: Arc::new(buf), used_at: self.clock });
+        self.pieces.insert(
+            piece,
+            Entry {
+                buf: Arc::new(buf),
+                used_at: self.clock,
+            },
+        );
     }
 
     /// Gives back the entry that was used least recently and is queued nowhere; false if there is none.
     pub(super) fn evict_one(&mut self) -> bool {
         let free = |entry: &Entry| Arc::strong_count(&entry.buf) == 1;
-        let oldest_run = self.runs.iter().filter(|(_, entry)| free(entry)).min_by_key(|(_, e)| e.used_at);
-        let oldest_piece = self.pieces.iter().filter(|(_, e)| free(e)).min_by_key(|(_, e)| e.used_at);
+        let oldest_run = self
+            .runs
+            .iter()
+            .filter(|(_, entry)| free(entry))
+            .min_by_key(|(_, e)| e.used_at);
+        let oldest_piece = self
+            .pieces
+            .iter()
+            .filter(|(_, e)| free(e))
+            .min_by_key(|(_, e)| e.used_at);
         let entry = match (oldest_run, oldest_piece) {
             (Some((&run, r)), Some((_, p))) if r.used_at < p.used_at => self.runs.remove(&run),
             (_, Some((&piece, _))) => self.pieces.remove(&piece),
             (Some((&run, _)), None) => self.runs.remove(&run),
             (None, None) => None,
         };
-        let Some(buf) = entry.and_then(|entry| Arc::into_inner(entry.buf)) else { return false };
+        let Some(buf) = entry.and_then(|entry| Arc::into_inner(entry.buf)) else {
+            return false;
+        };
         self.bytes -= buf.len();
         self.pool.restore(buf);
         true
@@ -144,11 +181,6 @@ impl Cache {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
-
-    /// Whether reads are under way.
-    pub(super) fn is_loading(&self) -> bool {
-        !self.loading.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -162,7 +194,9 @@ mod tests {
 
     fn load(cache: &mut Cache, piece: u32, len: usize) -> bool {
         let run = Run::of(piece, 0);
-        let Some(buf) = cache.begin_load(run, len) else { return false };
+        let Some(buf) = cache.begin_load(run, len) else {
+            return false;
+        };
         cache.end_load(run, buf, true);
         true
     }
@@ -202,7 +236,10 @@ mod tests {
         let buf = pool.lend(600_000).expect("room");
         cache.keep_piece(7, buf);
         for begin in [0, RUN_BYTES, 2 * RUN_BYTES] {
-            assert!(matches!(cache.lookup(Run::of(7, begin)), Lookup::Ready(_, 0)));
+            assert!(matches!(
+                cache.lookup(Run::of(7, begin)),
+                Lookup::Ready(_, 0)
+            ));
         }
         assert!(matches!(cache.lookup(Run::of(8, 0)), Lookup::Absent));
     }

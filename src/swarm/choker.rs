@@ -15,7 +15,11 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 impl Swarm {
     fn slots_free(&self) -> usize {
-        let taken = self.peers.iter().filter(|(_, peer)| !peer.am_choking).count();
+        let taken = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.am_choking)
+            .count();
         self.config.upload_slots_max.saturating_sub(taken)
     }
 
@@ -92,7 +96,11 @@ impl Swarm {
                 .keys()
                 .filter(|key| {
                     let peer = &self.peers[key.slot()];
-                    let time = if peer.is_interested { SLOT_TIME } else { SETTLE_TIME };
+                    let time = if peer.is_interested {
+                        SLOT_TIME
+                    } else {
+                        SETTLE_TIME
+                    };
                     !peer.am_choking && now.since(peer.choke_changed_at) >= time
                 })
                 .max_by_key(|key| {
@@ -106,7 +114,8 @@ impl Swarm {
             self.unchoke(now, waiter);
         }
         if !self.waiting().is_empty() {
-            self.deadlines.set(timers::ROTATE, now + Duration::from_secs(1));
+            self.deadlines
+                .set(timers::ROTATE, now + Duration::from_secs(1));
         }
     }
 }

@@ -9,15 +9,15 @@ use super::PeerKey;
 use crate::base::{PeerId, Rng, Time};
 
 /// Contacts remembered; further ones are ignored.
-pub const CONTACTS_MAX: usize = 2_000;
+pub(super) const CONTACTS_MAX: usize = 2_000;
 /// Addresses kept for one contact.
-pub const CONTACT_ADDRS_MAX: usize = 4;
+pub(super) const CONTACT_ADDRS_MAX: usize = 4;
 /// Dials under way at a time (libtorrent opens 30 a second).
-pub const DIALS_MAX: usize = 30;
+pub(super) const DIALS_MAX: usize = 30;
 /// Consecutive failures after which a contact is forgotten; the tracker names it again if it still lives.
-pub const FAILURES_MAX: u32 = 12;
+pub(super) const FAILURES_MAX: u32 = 12;
 /// How long those who are told of a newcomer wait for it to dial them.
-pub const NEWCOMER_GRACE: Duration = Duration::from_secs(1);
+pub(super) const NEWCOMER_GRACE: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
@@ -71,12 +71,12 @@ pub(super) struct Contacts {
 impl Contacts {
     /// Adds what the tracker named, to be dialled from `dial_at` on; a known contact learns new addresses.
     pub(super) fn add(&mut self, found: &Found, dial_at: Time) {
-        let known = self.contacts.iter_mut().find(|contact| {
+        let known = self.contacts.iter().position(|contact| {
             (found.id.is_some() && contact.id == found.id)
                 || contact.addrs.iter().any(|addr| found.addrs.contains(addr))
         });
         let contact = match known {
-            Some(contact) => contact,
+            Some(at) => &mut self.contacts[at],
             None if self.contacts.len() < CONTACTS_MAX && !found.addrs.is_empty() => {
                 self.contacts.push(Contact {
                     id: found.id,
@@ -139,7 +139,11 @@ impl Contacts {
         let waiting = |contact: &&Contact| {
             contact.state == State::Idle && !(leechers_only && contact.is_seed)
         };
-        self.contacts.iter().filter(waiting).map(|contact| contact.dial_at).min()
+        self.contacts
+            .iter()
+            .filter(waiting)
+            .map(|contact| contact.dial_at)
+            .min()
     }
 
     /// Contacts that may still be dialled or are being dialled.
@@ -154,7 +158,9 @@ impl Contacts {
     pub(super) fn failed(&mut self, now: Time, addr: SocketAddr, rng: &mut Rng) {
         let dialling =
             |contact: &Contact| contact.state == State::Dialling && contact.addrs.contains(&addr);
-        let Some(at) = self.contacts.iter().position(dialling) else { return };
+        let Some(at) = self.contacts.iter().position(dialling) else {
+            return;
+        };
         self.dialling_count -= 1;
         self.put_off(at, now, rng);
     }
@@ -203,7 +209,12 @@ impl Contacts {
 
     /// A contact of this id got a link other than by our dial: what it dials of ours is given up.
     pub(super) fn first_addr(&self, id: PeerId) -> Option<SocketAddr> {
-        self.contacts.iter().find(|contact| contact.id == Some(id))?.addrs.first().copied()
+        self.contacts
+            .iter()
+            .find(|contact| contact.id == Some(id))?
+            .addrs
+            .first()
+            .copied()
     }
 
     /// Forgets every contact that is called `id` or has `addr`, and is not linked.
@@ -216,7 +227,11 @@ impl Contacts {
 
     /// Asserts that the count of dials is what the contacts say.
     pub(super) fn check(&self) {
-        let dialling = self.contacts.iter().filter(|c| c.state == State::Dialling).count();
+        let dialling = self
+            .contacts
+            .iter()
+            .filter(|c| c.state == State::Dialling)
+            .count();
         assert_eq!(dialling, self.dialling_count);
         assert!(dialling <= DIALS_MAX && self.contacts.len() <= CONTACTS_MAX);
     }
@@ -226,11 +241,21 @@ impl Contacts {
 mod tests {
     use super::*;
 
-    const KEY: PeerKey = PeerKey { slot: 3, generation: 0 };
+    const KEY: PeerKey = PeerKey {
+        slot: 3,
+        generation: 0,
+    };
 
     fn found(last: u8) -> Found {
-        let addrs = vec![([10, 0, 0, last], 6881).into(), ([10, 0, 1, last], 6881).into()];
-        Found { id: Some(PeerId([last; 20])), addrs, is_seed: last == 9 }
+        let addrs = vec![
+            ([10, 0, 0, last], 6881).into(),
+            ([10, 0, 1, last], 6881).into(),
+        ];
+        Found {
+            id: Some(PeerId([last; 20])),
+            addrs,
+            is_seed: last == 9,
+        }
     }
 
     fn dial(contacts: &mut Contacts, now: Time) -> Option<SocketAddr> {
@@ -242,10 +267,16 @@ mod tests {
         let (mut contacts, mut rng, mut now) = (Contacts::default(), Rng::new(1), Time::ZERO);
         contacts.add(&found(1), now);
         let first = dial(&mut contacts, now).expect("due at once");
-        assert_eq!(dial(&mut contacts, now), None, "one dial at a time for one contact");
+        assert_eq!(
+            dial(&mut contacts, now),
+            None,
+            "one dial at a time for one contact"
+        );
         contacts.failed(now, first, &mut rng);
         assert_eq!(dial(&mut contacts, now), None);
-        let due = contacts.next_due(false).expect("it is put off, not dropped");
+        let due = contacts
+            .next_due(false)
+            .expect("it is put off, not dropped");
         assert!(due.since(now) >= BACKOFF_MIN);
         now = due;
         let second = dial(&mut contacts, now).expect("due again");
@@ -274,8 +305,14 @@ mod tests {
     fn seeds_are_left_out_when_only_leechers_are_of_use() {
         let (mut contacts, now) = (Contacts::default(), Time::ZERO);
         contacts.add(&found(9), now);
-        assert_eq!(contacts.next_dial(now, true, PeerOrder::Random, &mut Rng::new(1)), None);
-        assert_eq!((contacts.next_due(true), contacts.open_count(true)), (None, 0));
+        assert_eq!(
+            contacts.next_dial(now, true, PeerOrder::Random, &mut Rng::new(1)),
+            None
+        );
+        assert_eq!(
+            (contacts.next_due(true), contacts.open_count(true)),
+            (None, 0)
+        );
         assert!(dial(&mut contacts, now).is_some());
     }
 
@@ -284,7 +321,14 @@ mod tests {
         let (mut contacts, now) = (Contacts::default(), Time::ZERO);
         for n in 0..CONTACTS_MAX as u32 + 5 {
             let addrs = vec![SocketAddr::from((n.to_be_bytes(), 1))];
-            contacts.add(&Found { id: None, addrs, is_seed: false }, now);
+            contacts.add(
+                &Found {
+                    id: None,
+                    addrs,
+                    is_seed: false,
+                },
+                now,
+            );
         }
         assert_eq!(contacts.open_count(false), CONTACTS_MAX);
         let dials = std::iter::from_fn(|| dial(&mut contacts, now)).count();

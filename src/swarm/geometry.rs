@@ -15,7 +15,11 @@ impl Geometry {
     pub fn new(total_len: u64, piece_length: u32) -> Self {
         let piece_count = u32::try_from(total_len.div_ceil(u64::from(piece_length)))
             .expect("metainfo limits the number of pieces");
-        Self { total_len, piece_length, piece_count }
+        Self {
+            total_len,
+            piece_length,
+            piece_count,
+        }
     }
 
     /// Bytes of the whole content.
@@ -47,7 +51,11 @@ impl Geometry {
     /// The request for block `index` of `piece`.
     pub fn block(&self, piece: u32, index: u32) -> BlockRequest {
         let begin = index * BLOCK_LEN;
-        BlockRequest { piece, begin, len: BLOCK_LEN.min(self.piece_len(piece) - begin) }
+        BlockRequest {
+            piece,
+            begin,
+            len: BLOCK_LEN.min(self.piece_len(piece) - begin),
+        }
     }
 
     /// The index of the block that `request` names, if it is exactly one of our blocks.
@@ -77,7 +85,14 @@ mod tests {
         let geometry = Geometry::new(100_000, 32_768);
         assert_eq!((geometry.piece_count(), geometry.piece_len(3)), (4, 1696));
         assert_eq!(geometry.block_count(0), 2);
-        assert_eq!(geometry.block(3, 0), BlockRequest { piece: 3, begin: 0, len: 1696 });
+        assert_eq!(
+            geometry.block(3, 0),
+            BlockRequest {
+                piece: 3,
+                begin: 0,
+                len: 1696
+            }
+        );
         assert_eq!(Geometry::new(0, 65_536).piece_count(), 0);
         assert_eq!(Geometry::new(65_536, 65_536).piece_count(), 1);
     }

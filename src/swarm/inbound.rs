@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::links::Reason;
 use super::peer::PeerKey;
-use super::{Output, Swarm};
+use super::{Output, Swarm, timers};
 use crate::base::{Bitfield, Time};
 use crate::wire::peer::{BLOCK_LEN, BlockRequest, Message};
 
@@ -15,7 +15,9 @@ impl Swarm {
         key: PeerKey,
         message: Message<'_>,
     ) -> Result<(), Reason> {
-        let Some(peer) = self.peer_mut(key) else { return Ok(()) };
+        let Some(peer) = self.peer_mut(key) else {
+            return Ok(());
+        };
         peer.received_at = now;
         let fast = peer.hello.fast;
         match message {
@@ -59,7 +61,11 @@ impl Swarm {
             }
             Message::Reject(request) if fast => self.rejected(now, key, request),
             Message::Suggest { piece } | Message::AllowedFast { piece } if fast => {
-                if piece < self.geometry.piece_count() { Ok(()) } else { Err(Reason::NoSuchPiece) }
+                if piece < self.geometry.piece_count() {
+                    Ok(())
+                } else {
+                    Err(Reason::NoSuchPiece)
+                }
             }
             Message::HaveAll
             | Message::HaveNone
@@ -114,7 +120,8 @@ impl Swarm {
         let waiting_max = self.config.waiting_requests_max;
         let peer = &mut self.peers[key.slot()];
         let queued = peer.requests.len();
-        let refused = peer.am_choking || !contained || request.len > BLOCK_LEN || queued >= waiting_max;
+        let refused =
+            peer.am_choking || !contained || request.len > BLOCK_LEN || queued >= waiting_max;
         if !refused {
             peer.requests.push_back(request);
             if queued == 0 {
@@ -134,13 +141,19 @@ impl Swarm {
             return Err(Reason::TooManyRequests);
         }
         // Without the fast extension a request may cross our choke on the wire: it is dropped, as the choke said.
-        if peer.am_choking { Ok(()) } else { Err(Reason::BadRequest) }
+        if peer.am_choking {
+            Ok(())
+        } else {
+            Err(Reason::BadRequest)
+        }
     }
 
     /// A peer takes a request back.
     fn cancelled(&mut self, key: PeerKey, request: BlockRequest) {
         let peer = &mut self.peers[key.slot()];
-        let Some(at) = peer.requests.iter().position(|&waiting| waiting == request) else { return };
+        let Some(at) = peer.requests.iter().position(|&waiting| waiting == request) else {
+            return;
+        };
         peer.requests.remove(at);
         if peer.hello.fast {
             self.send(key, Message::Reject(request));
@@ -149,9 +162,13 @@ impl Swarm {
 
     /// A peer will not answer a request of ours.
     fn rejected(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
-        let block = self.geometry.block_index(request).ok_or(Reason::BadReject)?;
+        let block = self
+            .geometry
+            .block_index(request)
+            .ok_or(Reason::BadReject)?;
         let peer = &mut self.peers[key.slot()];
-        let names = |asked: &super::peer::Asked| (asked.piece, asked.block) == (request.piece, block);
+        let names =
+            |asked: &super::peer::Asked| (asked.piece, asked.block) == (request.piece, block);
         if let Some(at) = peer.cancelled.iter().position(names) {
             peer.cancelled.remove(at);
             return Ok(());
@@ -161,6 +178,8 @@ impl Swarm {
         // Whoever rejects while it lets us ask would only reject again: it is asked nothing for a moment.
         if !peer.is_choking {
             peer.resume_at = now + REJECT_PAUSE;
+            self.deadlines
+                .bring_forward(timers::SWEEP, now + REJECT_PAUSE);
         }
         self.disown(key, asked.piece);
         self.release(asked);

@@ -16,9 +16,17 @@ const UNREQUESTED_MAX: u32 = 256;
 
 impl Swarm {
     /// The head of a block came: its bytes follow.
-    pub fn block_started(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
+    pub fn block_started(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        request: BlockRequest,
+    ) -> Result<(), Reason> {
         let block = self.geometry.block_index(request).ok_or(Reason::BadBlock)?;
-        let Some(peer) = self.peers.get_mut(key.slot()).filter(|p| p.generation == key.generation)
+        let Some(peer) = self
+            .peers
+            .get_mut(key.slot())
+            .filter(|p| p.generation == key.generation)
         else {
             return Ok(());
         };
@@ -33,7 +41,9 @@ impl Swarm {
             }
         }
         let goes = match &mut self.pieces[request.piece as usize] {
-            PieceState::Arriving(arriving) if expected && !(arriving.is_suspect && arriving.owner != Some(key)) => {
+            PieceState::Arriving(arriving)
+                if expected && !(arriving.is_suspect && arriving.owner != Some(key)) =>
+            {
                 match &mut arriving.blocks[block as usize] {
                     state if state.landed => Goes::Away,
                     state if state.landing.is_none() => {
@@ -45,13 +55,20 @@ impl Swarm {
             }
             _ => Goes::Away,
         };
-        peer.incoming = Some(Incoming { request, filled: 0, goes });
+        peer.incoming = Some(Incoming {
+            request,
+            filled: 0,
+            goes,
+        });
         Ok(())
     }
 
     /// Where the next bytes of the block that is coming in belong; `None` if nobody needs them.
     pub fn landing(&mut self, key: PeerKey) -> Option<&mut [u8]> {
-        let peer = self.peers.get_mut(key.slot()).filter(|p| p.generation == key.generation)?;
+        let peer = self
+            .peers
+            .get_mut(key.slot())
+            .filter(|p| p.generation == key.generation)?;
         let incoming = peer.incoming?;
         let BlockRequest { piece, begin, len } = incoming.request;
         let rest = incoming.filled as usize..len as usize;
@@ -79,7 +96,9 @@ impl Swarm {
 
     /// `count` more bytes of the block that is coming in were put where they belong, or dropped if nobody needs them.
     pub fn landed(&mut self, now: Time, key: PeerKey, count: usize) {
-        let Some(peer) = self.peer_mut(key) else { return };
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
         if let Some(incoming) = &mut peer.incoming {
             incoming.filled += count as u32;
         }
@@ -92,10 +111,17 @@ impl Swarm {
 
     /// The last byte of the block that is coming in was put where it belongs.
     pub fn block_ended(&mut self, now: Time, key: PeerKey) {
-        let Some(peer) = self.peer_mut(key) else { return };
-        let Some(incoming) = peer.incoming.take() else { return };
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
+        let Some(incoming) = peer.incoming.take() else {
+            return;
+        };
         debug_assert_eq!(incoming.filled, incoming.request.len);
-        let block = self.geometry.block_index(incoming.request).expect("it was checked when it started");
+        let block = self
+            .geometry
+            .block_index(incoming.request)
+            .expect("it was checked when it started");
         let piece = incoming.request.piece;
         let was_asked = self.answer(key, piece, block);
         if self.settle_block(key, incoming, block) {
@@ -104,13 +130,20 @@ impl Swarm {
             self.counts.wasted_bytes += u64::from(incoming.request.len);
         }
         if was_asked {
-            self.release(Asked { piece, block, at: now });
+            self.release(Asked {
+                piece,
+                block,
+                at: now,
+            });
         }
         if let Some(arriving) = self.arriving(piece) {
             if arriving.blocks[block as usize].landed && arriving.blocks[block as usize].asked > 0 {
                 self.cancel_others(key, piece, block);
             }
-            if self.arriving(piece).is_some_and(super::pieces::Arriving::is_complete) {
+            if self
+                .arriving(piece)
+                .is_some_and(super::pieces::Arriving::is_complete)
+            {
                 self.check_piece(piece);
             }
         }
@@ -129,7 +162,10 @@ impl Swarm {
         spoilt: bool,
     ) -> Result<(), Reason> {
         self.block_started(now, key, request)?;
-        let lands = self.peer(key).and_then(|p| p.incoming).is_some_and(|i| i.goes != Goes::Away);
+        let lands = self
+            .peer(key)
+            .and_then(|p| p.incoming)
+            .is_some_and(|i| i.goes != Goes::Away);
         if spoilt && lands && self.arriving(request.piece).is_some() {
             self.with_arriving(request.piece, |arriving| arriving.buffer.spoil());
         }
@@ -155,8 +191,13 @@ impl Swarm {
     /// Makes a whole block part of its piece; false if it was not needed.
     fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
         let BlockRequest { piece, begin, len } = incoming.request;
-        let sender = Sender { peer: key, account: self.peers[key.slot()].account };
-        let Some(arriving) = self.arriving(piece) else { return false };
+        let sender = Sender {
+            peer: key,
+            account: self.peers[key.slot()].account,
+        };
+        let Some(arriving) = self.arriving(piece) else {
+            return false;
+        };
         let state = arriving.blocks[block as usize];
         let usable = match incoming.goes {
             Goes::Away => false,
@@ -169,7 +210,11 @@ impl Swarm {
         if incoming.goes == Goes::Aside {
             let side = std::mem::take(&mut self.peers[key.slot()].side);
             self.with_arriving(piece, |arriving| {
-                if let Some(place) = arriving.buffer.bytes_mut().get_mut(begin as usize..(begin + len) as usize) {
+                if let Some(place) = arriving
+                    .buffer
+                    .bytes_mut()
+                    .get_mut(begin as usize..(begin + len) as usize)
+                {
                     place.copy_from_slice(&side[..len as usize]);
                 }
             });
@@ -181,8 +226,12 @@ impl Swarm {
 
     /// A link is going: the block that it is writing is nobody's again.
     pub(super) fn stop_landing(&mut self, key: PeerKey) {
-        let Some(incoming) = self.peers[key.slot()].incoming.take() else { return };
-        let Some(block) = self.geometry.block_index(incoming.request) else { return };
+        let Some(incoming) = self.peers[key.slot()].incoming.take() else {
+            return;
+        };
+        let Some(block) = self.geometry.block_index(incoming.request) else {
+            return;
+        };
         if incoming.goes == Goes::InPlace && self.arriving(incoming.request.piece).is_some() {
             self.with_arriving(incoming.request.piece, |arriving| {
                 let state = &mut arriving.blocks[block as usize];

@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use crate::base::PeerId;
 
 /// Accounts kept; beyond them everybody else shares the last one.
-pub const ACCOUNTS_MAX: usize = 10_000;
+pub(super) const ACCOUNTS_MAX: usize = 10_000;
 /// Bans remembered; the oldest is forgotten beyond them.
-pub const BANS_MAX: usize = 10_000;
+pub(super) const BANS_MAX: usize = 10_000;
 
 /// Payload exchanged with one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,11 @@ impl Ledger {
             return ACCOUNTS_MAX as u32 - 1;
         }
         let account = self.accounts.len() as u32;
-        self.accounts.push(Account { addr, down_bytes: 0, up_bytes: 0 });
+        self.accounts.push(Account {
+            addr,
+            down_bytes: 0,
+            up_bytes: 0,
+        });
         self.by_addr.insert(addr, account);
         account
     }

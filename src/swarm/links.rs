@@ -140,15 +140,21 @@ impl Swarm {
         let addr = self.contacts.first_addr(hello.id).unwrap_or(hello.remote);
         let account = self.ledger.open(addr);
         let pieces = self.geometry.piece_count();
-        let slot = self.peers.insert(Peer::new(now, self.generation, hello, account, pieces));
-        let key = PeerKey { slot: slot as u32, generation: self.generation };
+        let slot = self
+            .peers
+            .insert(Peer::new(now, self.generation, hello, account, pieces));
+        let key = PeerKey {
+            slot: slot as u32,
+            generation: self.generation,
+        };
         self.outputs.push_back(Output::Open { peer: key });
         self.fill_slots(now, Some(key));
         key
     }
 
     fn key_of(&self, id: PeerId) -> Option<PeerKey> {
-        self.keys().find(|key| self.peers[key.slot()].hello.id == id)
+        self.keys()
+            .find(|key| self.peers[key.slot()].hello.id == id)
     }
 
     /// Asks for the link to be closed; it counts until the shell says that it is gone.
@@ -169,11 +175,16 @@ impl Swarm {
         if peer.counted_whole {
             self.whole_count -= 1;
         } else {
-            peer.has.ones().for_each(|piece| self.picker.decrease(piece));
+            peer.has
+                .ones()
+                .for_each(|piece| self.picker.decrease(piece));
         }
         let of_use = !(self.is_complete() && peer.has.is_all());
-        let banned = self.ledger.is_banned(Some(peer.hello.id), peer.hello.remote);
-        self.contacts.unlinked(now, key, of_use && !banned, &mut self.rng);
+        let banned = self
+            .ledger
+            .is_banned(Some(peer.hello.id), peer.hello.remote);
+        self.contacts
+            .unlinked(now, key, of_use && !banned, &mut self.rng);
         self.contacts_changed = true;
         self.hungry = true;
         self.fill_slots(now, None);
@@ -183,13 +194,17 @@ impl Swarm {
     pub(super) fn found(&mut self, peers: &[Found], dial_at: Time) {
         for found in peers {
             let unusable = found.id == Some(self.config.id)
-                || found.addrs.iter().any(|&addr| self.ledger.is_banned(found.id, addr));
+                || found
+                    .addrs
+                    .iter()
+                    .any(|&addr| self.ledger.is_banned(found.id, addr));
             if unusable {
                 continue;
             }
             self.contacts.add(found, dial_at);
             if let Some(key) = found.id.and_then(|id| self.key_of(id)) {
-                self.contacts.linked(key, self.peers[key.slot()].hello.id, None);
+                self.contacts
+                    .linked(key, self.peers[key.slot()].hello.id, None);
             }
         }
         self.contacts_changed = true;
@@ -198,12 +213,20 @@ impl Swarm {
     /// Dials every contact that is due, as far as links are wanted.
     pub(super) fn dial(&mut self, now: Time) {
         let leechers_only = self.is_complete();
-        while self.peers.len() < LINKS_WANTED.min(self.config.links_max) {
+        while self.wants_links() {
             let order = self.config.peer_order;
-            let due = self.contacts.next_dial(now, leechers_only, order, &mut self.rng);
+            let due = self
+                .contacts
+                .next_dial(now, leechers_only, order, &mut self.rng);
             let Some(addr) = due else { break };
             self.outputs.push_back(Output::Connect { addr });
         }
+        self.arm_dial();
+    }
+
+    /// Whether we look for more links.
+    pub(super) fn wants_links(&self) -> bool {
+        self.peers.len() < LINKS_WANTED.min(self.config.links_max)
     }
 
     /// Whether more contacts would help.
@@ -238,7 +261,10 @@ impl Swarm {
         port: Option<u16>,
         is_upload_only: bool,
     ) {
-        let Some(peer) = self.peers.get_mut(key.slot()).filter(|p| p.generation == key.generation)
+        let Some(peer) = self
+            .peers
+            .get_mut(key.slot())
+            .filter(|p| p.generation == key.generation)
         else {
             return;
         };
@@ -247,21 +273,32 @@ impl Swarm {
         }
         peer.is_upload_only = is_upload_only;
         if let (Some(port @ 1..), false) = (port, peer.hello.dialled) {
-            peer.account = self.ledger.open(SocketAddr::new(peer.hello.remote.ip(), port));
+            peer.account = self
+                .ledger
+                .open(SocketAddr::new(peer.hello.remote.ip(), port));
         }
     }
 
     /// Says whether we want something of a peer, if that has changed; two who have everything part.
     pub(super) fn update_interest(&mut self, key: PeerKey) {
         let complete = self.is_complete();
-        let Some(peer) = self.peer_mut(key) else { return };
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
         if complete && peer.has.is_all() && peer.possession_known {
             return self.disconnect(key, Reason::BothComplete);
         }
         let wants = peer.wanted_count > 0;
         if wants != peer.am_interested {
             peer.am_interested = wants;
-            self.send(key, if wants { Message::Interested } else { Message::NotInterested });
+            self.send(
+                key,
+                if wants {
+                    Message::Interested
+                } else {
+                    Message::NotInterested
+                },
+            );
         }
     }
 }

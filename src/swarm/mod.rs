@@ -311,7 +311,13 @@ impl Swarm {
     /// A swarm for a content of this geometry, of which `have` is here already.
     pub fn new(config: Config, geometry: Geometry, have: Bitfield) -> Self {
         assert_eq!(have.len(), geometry.piece_count(), "one bit per piece");
-        let state = |piece| if have.get(piece) { PieceState::Have } else { PieceState::Missing };
+        let state = |piece| {
+            if have.get(piece) {
+                PieceState::Have
+            } else {
+                PieceState::Missing
+            }
+        };
         Self {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
@@ -349,15 +355,28 @@ impl Swarm {
                     self.disconnect(peer, reason);
                 }
             }
-            Input::Extended { peer, requests_max, port, is_upload_only } => {
+            Input::Extended {
+                peer,
+                requests_max,
+                port,
+                is_upload_only,
+            } => {
                 self.extended(peer, requests_max, port, is_upload_only);
             }
-            Input::Landed { peer, block, spoilt } => {
+            Input::Landed {
+                peer,
+                block,
+                spoilt,
+            } => {
                 if let Err(reason) = self.block_landed(now, peer, block, spoilt) {
                     self.disconnect(peer, reason);
                 }
             }
-            Input::Checked { piece, verdict, buffer } => self.checked(now, piece, verdict, buffer),
+            Input::Checked {
+                piece,
+                verdict,
+                buffer,
+            } => self.checked(now, piece, verdict, buffer),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(peers, now),
             Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
@@ -381,7 +400,10 @@ impl Swarm {
 
     /// When [`Swarm::handle_timeout`] is to be called, if at all.
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.deadlines.next(), self.announcer.next_due()].into_iter().flatten().min()
+        [self.deadlines.next(), self.announcer.next_due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next thing to do, if there is any.
@@ -440,7 +462,10 @@ impl Swarm {
     /// Every link: its key, where the peer listens, what part of the content it has, and its rates down and up.
     pub fn links(&self) -> impl Iterator<Item = LinkView> + '_ {
         self.peers.iter().map(|(slot, peer)| LinkView {
-            key: PeerKey { slot: slot as u32, generation: peer.generation },
+            key: PeerKey {
+                slot: slot as u32,
+                generation: peer.generation,
+            },
             addr: self.ledger.accounts()[peer.account as usize].addr,
             pieces_had: peer.has.count(),
             down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
@@ -455,17 +480,22 @@ impl Swarm {
     }
 
     fn peer(&self, key: PeerKey) -> Option<&Peer> {
-        self.peers.get(key.slot()).filter(|peer| peer.generation == key.generation)
+        self.peers
+            .get(key.slot())
+            .filter(|peer| peer.generation == key.generation)
     }
 
     fn peer_mut(&mut self, key: PeerKey) -> Option<&mut Peer> {
-        self.peers.get_mut(key.slot()).filter(|peer| peer.generation == key.generation)
+        self.peers
+            .get_mut(key.slot())
+            .filter(|peer| peer.generation == key.generation)
     }
 
     fn keys(&self) -> impl Iterator<Item = PeerKey> + '_ {
-        self.peers
-            .iter()
-            .map(|(slot, peer)| PeerKey { slot: slot as u32, generation: peer.generation })
+        self.peers.iter().map(|(slot, peer)| PeerKey {
+            slot: slot as u32,
+            generation: peer.generation,
+        })
     }
 
     fn send(&mut self, peer: PeerKey, message: Message<'static>) {

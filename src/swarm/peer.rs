@@ -121,7 +121,6 @@ pub(super) struct Peer {
     pub sent_at: Time,
     pub down: Rate,
     pub up: Rate,
-    pub connected_at: Time,
 }
 
 impl Peer {
@@ -157,7 +156,6 @@ impl Peer {
             sent_at: now,
             down: Rate::default(),
             up: Rate::default(),
-            connected_at: now,
         }
     }
 
@@ -242,7 +240,11 @@ mod tests {
             now += Duration::from_millis(500);
             slow.down.add(now, 8 << 10);
         }
-        assert!(slow.stall_time() > STALL_TIME_MIN, "{:?}", slow.stall_time());
+        assert!(
+            slow.stall_time() > STALL_TIME_MIN,
+            "{:?}",
+            slow.stall_time()
+        );
         let mut fast = peer();
         for _ in 0..40 {
             now += Duration::from_millis(50);

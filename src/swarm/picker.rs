@@ -39,7 +39,12 @@ impl Picker {
             position[piece as usize] = place as u32;
         }
         let availability = vec![0; have.len() as usize];
-        Self { availability, order, position, bucket_start: vec![0] }
+        Self {
+            availability,
+            order,
+            position,
+            bucket_start: vec![0],
+        }
     }
 
     /// How many neighbours hold `piece`, those that hold everything excepted.
@@ -79,7 +84,10 @@ impl Picker {
     /// One neighbour fewer holds `piece`.
     pub fn decrease(&mut self, piece: u32) {
         let bucket = self.availability(piece) as usize;
-        assert!(bucket > 0, "piece {piece} was counted less often than it was held");
+        assert!(
+            bucket > 0,
+            "piece {piece} was counted less often than it was held"
+        );
         self.availability[piece as usize] -= 1;
         if self.is_wanted(piece) {
             let first = self.bucket_start[bucket];
@@ -121,7 +129,12 @@ impl Picker {
             Order::RarestFirst => (0..self.bucket_start.len()).find_map(|bucket| {
                 let start = self.bucket_start[bucket] as usize;
                 let end = self.bucket_start.get(bucket + 1);
-                self.pick_between(start, end.map_or(self.order.len(), |&end| end as usize), has, rng)
+                self.pick_between(
+                    start,
+                    end.map_or(self.order.len(), |&end| end as usize),
+                    has,
+                    rng,
+                )
             }),
         }
     }
@@ -131,7 +144,11 @@ impl Picker {
             return None;
         }
         let (before, after) = self.order[start..end].split_at(rng.below(end - start));
-        after.iter().chain(before).copied().find(|&piece| has.get(piece))
+        after
+            .iter()
+            .chain(before)
+            .copied()
+            .find(|&piece| has.get(piece))
     }
 
     fn swap(&mut self, a: u32, b: u32) {
@@ -143,13 +160,26 @@ impl Picker {
     /// Asserts the invariants of the type.
     pub fn check(&self) {
         for (place, &piece) in self.order.iter().enumerate() {
-            assert_eq!(self.position[piece as usize] as usize, place, "piece {piece} is elsewhere");
+            assert_eq!(
+                self.position[piece as usize] as usize, place,
+                "piece {piece} is elsewhere"
+            );
             let bucket = self.availability(piece) as usize;
-            assert!(self.bucket_start[bucket] as usize <= place, "piece {piece} is too far front");
-            let end = self.bucket_start.get(bucket + 1).map_or(self.order.len(), |&end| end as usize);
+            assert!(
+                self.bucket_start[bucket] as usize <= place,
+                "piece {piece} is too far front"
+            );
+            let end = self
+                .bucket_start
+                .get(bucket + 1)
+                .map_or(self.order.len(), |&end| end as usize);
             assert!(place < end, "piece {piece} is too far back");
         }
-        let wanted = self.position.iter().filter(|&&place| place != ABSENT).count();
+        let wanted = self
+            .position
+            .iter()
+            .filter(|&&place| place != ABSENT)
+            .count();
         assert_eq!(wanted, self.order.len());
     }
 }
@@ -180,9 +210,13 @@ mod tests {
     /// `*` marks what a peer has.
     fn has(pieces: &str) -> Bitfield {
         let mut bits = Bitfield::none(pieces.len() as u32);
-        pieces.chars().enumerate().filter(|&(_, c)| c == '*').for_each(|(piece, _)| {
-            bits.set(piece as u32);
-        });
+        pieces
+            .chars()
+            .enumerate()
+            .filter(|&(_, c)| c == '*')
+            .for_each(|(piece, _)| {
+                bits.set(piece as u32);
+            });
         bits
     }
 
@@ -206,7 +240,10 @@ mod tests {
             let piece = picker("2112").pick(&Bitfield::all(4), Order::RarestFirst, &mut rng);
             seen[piece.expect("some piece") as usize] += 1;
         }
-        assert!(seen[0] == 0 && seen[3] == 0 && seen[1] > 120 && seen[2] > 120, "{seen:?}");
+        assert!(
+            seen[0] == 0 && seen[3] == 0 && seen[1] > 120 && seen[2] > 120,
+            "{seen:?}"
+        );
         let mut seen = [0; 4];
         for _ in 0..400 {
             let piece = picker("2112").pick(&Bitfield::all(4), Order::Random, &mut rng);

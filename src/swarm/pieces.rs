@@ -76,7 +76,10 @@ impl Arriving {
         if self.unasked_count == 0 {
             return None;
         }
-        self.blocks.iter().position(|block| block.asked == 0 && !block.landed).map(|at| at as u32)
+        self.blocks
+            .iter()
+            .position(|block| block.asked == 0 && !block.landed)
+            .map(|at| at as u32)
     }
 
     /// Notes that one more peer was asked for `block`.
@@ -119,11 +122,18 @@ impl Arriving {
 
     /// Asserts that the counts are what the blocks say.
     pub(super) fn check(&self) {
-        let unasked = self.blocks.iter().filter(|block| block.asked == 0 && !block.landed).count();
+        let unasked = self
+            .blocks
+            .iter()
+            .filter(|block| block.asked == 0 && !block.landed)
+            .count();
         assert_eq!(unasked, self.unasked_count as usize);
         let landed = self.blocks.iter().filter(|block| block.landed).count();
         assert_eq!(landed, self.landed_count as usize);
-        assert!(landed < self.blocks.len(), "a complete piece is checked, not arriving");
+        assert!(
+            landed < self.blocks.len(),
+            "a complete piece is checked, not arriving"
+        );
     }
 }
 
@@ -132,8 +142,14 @@ mod tests {
     use super::*;
     use crate::base::BufferPool;
 
-    const PEER: PeerKey = PeerKey { slot: 0, generation: 0 };
-    const SENDER: Sender = Sender { peer: PEER, account: 0 };
+    const PEER: PeerKey = PeerKey {
+        slot: 0,
+        generation: 0,
+    };
+    const SENDER: Sender = Sender {
+        peer: PEER,
+        account: 0,
+    };
 
     #[test]
     fn a_block_that_is_asked_twice_is_unasked_only_when_both_are_gone() {

@@ -5,7 +5,7 @@
 
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, PieceState};
-use super::{Order, Output, PeerOrder, Swarm};
+use super::{Order, Output, PeerOrder, Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::{BLOCK_LEN, Message};
 
@@ -41,7 +41,9 @@ impl Swarm {
             if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
                 return;
             }
-            let Some((piece, block)) = self.next_block(key) else { return };
+            let Some((piece, block)) = self.next_block(key) else {
+                return;
+            };
             self.ask(now, key, piece, block);
         }
     }
@@ -51,13 +53,23 @@ impl Swarm {
         let peer = &mut self.peers[key.slot()];
         if peer.asked.is_empty() {
             peer.progress_at = now;
+            self.deadlines
+                .bring_forward(timers::SWEEP, now + peer.stall_time());
         }
-        peer.asked.push_back(Asked { piece, block, at: now });
+        peer.asked.push_back(Asked {
+            piece,
+            block,
+            at: now,
+        });
         self.send(key, Message::Request(self.geometry.block(piece, block)));
     }
 
     /// Changes an arriving piece and keeps the total of unasked blocks.
-    pub(super) fn with_arriving<T>(&mut self, piece: u32, change: impl FnOnce(&mut Arriving) -> T) -> T {
+    pub(super) fn with_arriving<T>(
+        &mut self,
+        piece: u32,
+        change: impl FnOnce(&mut Arriving) -> T,
+    ) -> T {
         let PieceState::Arriving(arriving) = &mut self.pieces[piece as usize] else {
             unreachable!("piece {piece} is not arriving");
         };
@@ -97,7 +109,10 @@ impl Swarm {
 
     fn own_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
         let piece = self.peers[key.slot()].current?;
-        let block = self.arriving(piece).filter(|a| a.owner == Some(key)).and_then(Arriving::next_unasked);
+        let block = self
+            .arriving(piece)
+            .filter(|a| a.owner == Some(key))
+            .and_then(Arriving::next_unasked);
         if block.is_none() {
             self.peers[key.slot()].current = None;
         }
@@ -116,11 +131,18 @@ impl Swarm {
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
     fn open_piece(&mut self, key: PeerKey) -> bool {
         let first = self.have.count() < RANDOM_FIRST_PIECES;
-        let order = if first { Order::Random } else { self.config.order };
+        let order = if first {
+            Order::Random
+        } else {
+            self.config.order
+        };
         let has = &self.peers[key.slot()].has;
-        let Some(piece) = self.picker.pick(has, order, &mut self.rng) else { return false };
+        let Some(piece) = self.picker.pick(has, order, &mut self.rng) else {
+            return false;
+        };
         let len = self.geometry.piece_len(piece) as usize;
-        let allowed = self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
+        let allowed =
+            self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
         if !allowed {
             return false;
         }
@@ -147,10 +169,16 @@ impl Swarm {
     /// A block that nobody was asked for, of a piece that is another's task.
     fn shared_block(&self, key: PeerKey) -> Option<(u32, u32)> {
         let has = &self.peers[key.slot()].has;
-        self.arriving.iter().copied().filter(|&piece| has.get(piece)).find_map(|piece| {
-            let arriving = self.arriving(piece).filter(|arriving| !arriving.is_suspect)?;
-            Some((piece, arriving.next_unasked()?))
-        })
+        self.arriving
+            .iter()
+            .copied()
+            .filter(|&piece| has.get(piece))
+            .find_map(|piece| {
+                let arriving = self
+                    .arriving(piece)
+                    .filter(|arriving| !arriving.is_suspect)?;
+                Some((piece, arriving.next_unasked()?))
+            })
     }
 
     /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
@@ -162,10 +190,17 @@ impl Swarm {
         }
         let mut busy = Vec::new();
         for &piece in self.arriving.iter().filter(|&&piece| peer.has.get(piece)) {
-            let Some(arriving) = self.arriving(piece).filter(|a| !a.is_suspect) else { continue };
-            let twice = |block: &super::pieces::BlockState| !block.landed && block.asked < ASKED_MAX;
+            let Some(arriving) = self.arriving(piece).filter(|a| !a.is_suspect) else {
+                continue;
+            };
+            let twice =
+                |block: &super::pieces::BlockState| !block.landed && block.asked < ASKED_MAX;
             let blocks = arriving.blocks.iter().enumerate();
-            busy.extend(blocks.filter(|(_, b)| twice(b)).map(|(at, _)| (piece, at as u32)));
+            busy.extend(
+                blocks
+                    .filter(|(_, b)| twice(b))
+                    .map(|(at, _)| (piece, at as u32)),
+            );
         }
         self.rng.pick(&busy).copied()
     }
@@ -179,7 +214,9 @@ impl Swarm {
 
     /// A peer no longer has a piece as its task. A suspect piece begins anew: one peer must send all of it.
     pub(super) fn disown(&mut self, key: PeerKey, piece: u32) {
-        let Some(arriving) = self.arriving(piece).filter(|a| a.owner == Some(key)) else { return };
+        let Some(arriving) = self.arriving(piece).filter(|a| a.owner == Some(key)) else {
+            return;
+        };
         if arriving.is_suspect {
             self.abandon(piece);
         } else {
@@ -195,7 +232,10 @@ impl Swarm {
         self.config.pool.restore(arriving.buffer);
         self.picker.insert(piece);
         for (_, peer) in &mut self.peers {
-            peer.asked.iter().filter(|a| a.piece == piece).for_each(|&a| peer.cancelled.push_back(a));
+            peer.asked
+                .iter()
+                .filter(|a| a.piece == piece)
+                .for_each(|&a| peer.cancelled.push_back(a));
             peer.asked.retain(|asked| asked.piece != piece);
         }
     }
@@ -258,7 +298,12 @@ impl Swarm {
         let holders: Vec<PeerKey> = self
             .keys()
             .filter(|&key| key != except)
-            .filter(|key| self.peers[key.slot()].asked.iter().any(|a| (a.piece, a.block) == (piece, block)))
+            .filter(|key| {
+                self.peers[key.slot()]
+                    .asked
+                    .iter()
+                    .any(|a| (a.piece, a.block) == (piece, block))
+            })
             .collect();
         for key in holders {
             let peer = &mut self.peers[key.slot()];
@@ -286,6 +331,9 @@ impl Swarm {
             }
         }
         self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
-        self.outputs.push_back(Output::Check { piece, buffer: arriving.buffer });
+        self.outputs.push_back(Output::Check {
+            piece,
+            buffer: arriving.buffer,
+        });
     }
 }

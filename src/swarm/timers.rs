@@ -9,7 +9,7 @@ use crate::base::Time;
 use crate::wire::peer::Message;
 
 /// Looks at every link.
-const SWEEP: usize = 0;
+pub(super) const SWEEP: usize = 0;
 /// Passes slots on.
 pub(super) const ROTATE: usize = 1;
 /// Dials who is due.
@@ -91,7 +91,11 @@ impl Swarm {
     /// Does what is due on one link, and says when to look again.
     fn tend(&mut self, now: Time, key: PeerKey) -> Time {
         let peer = &mut self.peers[key.slot()];
-        while peer.cancelled.front().is_some_and(|asked| now.since(asked.at) > CANCELLED_TIME) {
+        while peer
+            .cancelled
+            .front()
+            .is_some_and(|asked| now.since(asked.at) > CANCELLED_TIME)
+        {
             peer.cancelled.pop_front();
         }
         peer.down.roll(now);
@@ -122,8 +126,16 @@ impl Peer {
     fn next_look(&self, now: Time) -> Time {
         let busy = !self.asked.is_empty() || !self.requests.is_empty();
         let stall = self.stalls_at().unwrap_or(Time::MAX);
-        let resume = if self.resume_at > now { self.resume_at } else { Time::MAX };
-        let rates = if busy { now + Duration::from_secs(1) } else { Time::MAX };
+        let resume = if self.resume_at > now {
+            self.resume_at
+        } else {
+            Time::MAX
+        };
+        let rates = if busy {
+            now + Duration::from_secs(1)
+        } else {
+            Time::MAX
+        };
         let silence = (self.received_at + SILENCE_MAX).min(self.sent_at + KEEPALIVE_AFTER);
         stall.min(resume).min(rates).min(silence)
     }

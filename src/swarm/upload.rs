@@ -47,10 +47,15 @@ impl Swarm {
         let account = peer.account;
         self.counts.up_bytes += u64::from(request.len);
         self.ledger.account_mut(account).up_bytes += u64::from(request.len);
-        self.deadlines.set(timers::CACHE_IDLE, now + timers::CACHE_IDLE_AFTER);
-        self.read_ahead(now, key);
+        self.deadlines
+            .set(timers::CACHE_IDLE, now + timers::CACHE_IDLE_AFTER);
+        self.read_ahead(key);
         let begin = request.begin - start;
-        Some(Upload { request, buf, range: begin..begin + request.len })
+        Some(Upload {
+            request,
+            buf,
+            range: begin..begin + request.len,
+        })
     }
 
     /// The run that holds a request; one that lies across two runs gets a run of its own.
@@ -60,17 +65,26 @@ impl Swarm {
         if request.begin + request.len <= end {
             return run;
         }
-        Run { piece: request.piece, begin: request.begin }
+        Run {
+            piece: request.piece,
+            begin: request.begin,
+        }
     }
 
     fn run_len(&self, run: Run, request: BlockRequest) -> u32 {
         let rest = self.geometry.piece_len(run.piece) - run.begin;
-        if run.begin % RUN_BYTES == 0 { rest.min(RUN_BYTES) } else { request.len }
+        if run.begin % RUN_BYTES == 0 {
+            rest.min(RUN_BYTES)
+        } else {
+            request.len
+        }
     }
 
-    fn read_ahead(&mut self, now: Time, key: PeerKey) {
+    fn read_ahead(&mut self, key: PeerKey) {
         for ahead in [READ_AHEAD_BLOCKS / 2, READ_AHEAD_BLOCKS] {
-            let Some(&request) = self.peers[key.slot()].requests.get(ahead) else { return };
+            let Some(&request) = self.peers[key.slot()].requests.get(ahead) else {
+                return;
+            };
             let run = self.run_of(request);
             if let Lookup::Absent = self.cache.lookup(run) {
                 let len = self.run_len(run, request) as usize;
@@ -80,7 +94,6 @@ impl Swarm {
                 }
             }
         }
-        let _ = now;
     }
 
     fn load(&mut self, now: Time, key: PeerKey, run: Run, request: BlockRequest) {
@@ -89,7 +102,8 @@ impl Swarm {
             self.outputs.push_back(Output::Load { run, buffer });
         } else if !self.starved.contains(&key) {
             self.starved.push_back(key);
-            self.deadlines.set_if_idle(timers::STARVED, now + RETRY_AFTER);
+            self.deadlines
+                .set_if_idle(timers::STARVED, now + RETRY_AFTER);
         }
     }
 
