@@ -4,6 +4,8 @@
 //! but the stream decoder's, opens nothing, and never panics on input: what others sent ends in a value or in a
 //! [`WireError`], and nothing is allocated before its length was checked.
 
+pub mod native;
+
 use std::fmt;
 
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
