@@ -8,6 +8,7 @@ pub mod bencode;
 pub mod extension;
 pub mod info_builder;
 pub mod metainfo;
+pub mod native;
 pub mod peer;
 pub mod peer_decoder;
 
