@@ -1,0 +1,4 @@
+//! The loop on real sockets of the loopback, driven by scripted services.
+
+mod bytes;
+mod script;
