@@ -169,7 +169,8 @@ fn bytes_land_in_place_and_what_follows_them_comes_by_scratch() {
             }
             seen.push(("received", bytes));
         }
-        Happening::Landed(_, bytes) => {
+        Happening::Landed(conn, bytes) => {
+            assert_eq!(host.open, [conn]);
             seen.push(("landed", bytes));
             if seen.len() == 2 {
                 client.write_all(&data[600..]).expect("written");
