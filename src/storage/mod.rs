@@ -5,17 +5,25 @@
 
 mod disk;
 mod handles;
+mod hash;
 mod layout;
 mod paths;
+mod pieces;
 mod resume;
+mod scan;
 mod shared;
 mod tree;
 mod workers;
+mod writer;
 
 pub use disk::{PART_SUFFIX, PartFiles, check_target};
+pub use hash::{ContentHasher, ContentHashes};
 pub use layout::{FileMap, FileSpec, Layout, Span};
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
+pub use pieces::{PieceHasher, Verdict, check_and_write, matching_pieces};
 pub use resume::{BITS_SUFFIX, BitsFile};
+pub use scan::{Scan, scan};
 pub use shared::SharedFiles;
 pub use tree::Content;
 pub use workers::{Remains, Shutdown, Task, Wake, Workers};
+pub use writer::{LineWriter, Stream};
