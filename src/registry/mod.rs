@@ -1,1 +1,3 @@
-//! (see DESIGN)
+//! The registry
+mod availability;
+mod scope;
