@@ -13,6 +13,11 @@ use crate::base::Bitfield;
 /// Members of one content that may be counted, so that no count of 16 bits can overflow.
 pub const MEMBERS_MAX: usize = 65_534;
 
+/// The most bytes of memory that one more member can cost a content of `piece_count` pieces: a bitmap and the counts.
+pub const fn heap_bytes_max(piece_count: u32) -> usize {
+    Bitfield::byte_len(piece_count) + piece_count as usize * size_of::<u16>()
+}
+
 /// What one member holds, in as little memory as that takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holding {
@@ -48,14 +53,6 @@ impl Holding {
     /// Whether everything is held.
     pub fn is_all(&self) -> bool {
         matches!(self, Self::All)
-    }
-
-    /// Bytes of memory behind the value.
-    pub fn heap_bytes(&self) -> usize {
-        match self {
-            Self::Some(pieces) => Bitfield::byte_len(pieces.len()),
-            Self::None | Self::All => 0,
-        }
     }
 }
 
@@ -191,22 +188,18 @@ impl Availability {
         self.version
     }
 
-    /// Bytes that the counts of a content of `piece_count` pieces take once it has a partial member.
-    pub const fn heap_bytes_max(piece_count: u32) -> usize {
-        piece_count as usize * 2
-    }
-
-    /// Bytes of memory that the counts take now.
+    /// Bytes of memory of the counts, and of the bitmaps that are counted in them.
     pub fn heap_bytes(&self) -> usize {
-        self.counts.len() * 2
+        let bitmap_bytes = Bitfield::byte_len(self.piece_count);
+        self.counts.len() * size_of::<u16>() + usize::from(self.partials) * bitmap_bytes
     }
 
     /// Asserts the invariants against what the members hold.
-    pub fn check<'a>(&self, holdings: impl Iterator<Item = &'a Holding>) {
+    pub fn check(&self, holdings: impl Iterator<Item = impl std::borrow::Borrow<Holding>>) {
         let mut naive = vec![0u16; self.piece_count as usize];
         let (mut seeds, mut partials) = (0, 0);
         for holding in holdings {
-            match holding {
+            match holding.borrow() {
                 Holding::None => {}
                 Holding::All => seeds += 1,
                 Holding::Some(pieces) => {
@@ -268,7 +261,9 @@ mod tests {
                 }
                 availability.check(members.iter());
             }
-            members.iter().for_each(|holding| availability.remove(holding));
+            members
+                .iter()
+                .for_each(|holding| availability.remove(holding));
             assert_eq!(availability.heap_bytes(), 0, "seed {seed}");
         }
     }
@@ -295,7 +290,10 @@ mod tests {
         let mut availability = Availability::new(131_072);
         (0..1000).for_each(|_| availability.add(&Holding::All));
         assert_eq!(availability.heap_bytes(), 0);
-        assert_eq!((availability.least(), availability.count(131_071)), (1000, 1000));
+        assert_eq!(
+            (availability.least(), availability.count(131_071)),
+            (1000, 1000)
+        );
         assert_eq!(availability.mean_x256(), 256_000);
     }
 

@@ -141,7 +141,9 @@ impl Catalogue {
             return same.then_some(Some(serial)).ok_or(Refusal::HashConflict);
         }
         if self.len() >= CONTENTS_MAX || self.last == Serial::MAX {
-            return Err(Refusal::Full("the tracker holds as many contents as it can"));
+            return Err(Refusal::Full(
+                "the tracker holds as many contents as it can",
+            ));
         }
         if self.by_sha256.len() + facts.sha256.len() > FILES_MAX {
             return Err(Refusal::Full("the tracker knows as many files as it can"));
@@ -265,12 +267,15 @@ fn fits(name: &str, glob: &str) -> bool {
             (Some('?'), Some(_)) => (name, glob) = (rest, pattern),
             (Some(wanted), Some(found)) if wanted == found => (name, glob) = (rest, pattern),
             (None, None) => return true,
-            _ => match &mut retry {
-                Some((pattern, untried)) if untried.next().is_some() => {
-                    (name, glob) = (untried.clone(), pattern.clone());
+            _ => {
+                let Some((pattern, untried)) = &mut retry else {
+                    return false;
+                };
+                if untried.next().is_none() {
+                    return false;
                 }
-                _ => return false,
-            },
+                (name, glob) = (untried.clone(), pattern.clone());
+            }
         }
     }
 }

@@ -168,7 +168,10 @@ mod tests {
         assert!(!completions.expire(COMPLETION_AGE_SECS_MAX + 4));
         assert_eq!(completions.iter().count(), 5);
         completions.forget_content(1);
-        let left: Vec<u64> = completions.iter().map(|(_, row)| row.completed_at).collect();
+        let left: Vec<u64> = completions
+            .iter()
+            .map(|(_, row)| row.completed_at)
+            .collect();
         assert_eq!(left, [5, 7, 9]);
         completions.check();
     }

@@ -106,8 +106,7 @@ impl Members {
 
     /// Bytes of memory for bitmaps and counts.
     pub fn heap_bytes(&self) -> usize {
-        let bitmaps = self.table.iter().map(|(_, m)| m.holding.heap_bytes());
-        self.availability.heap_bytes() + bitmaps.sum::<usize>()
+        self.availability.heap_bytes()
     }
 
     /// The member of this key, which must be one.
@@ -180,7 +179,12 @@ impl Members {
 
     /// Changes pieces of a member one by one: `true` = it has the piece, `false` = it lost it. Every piece must be one of
     /// the content.
-    pub fn change(&mut self, key: u32, piece_count: u32, changes: impl Iterator<Item = (u32, bool)>) {
+    pub fn change(
+        &mut self,
+        key: u32,
+        piece_count: u32,
+        changes: impl Iterator<Item = (u32, bool)>,
+    ) {
         let was_seed = self.member(key).holding.is_all();
         for (piece, has) in changes {
             let member = &mut self.table[key as usize];
@@ -274,7 +278,7 @@ impl Members {
         &mut self,
         want: Want<'_>,
         rng: &mut Rng,
-        mut given: impl FnMut(&Member) -> Option<T>,
+        mut given: impl FnMut(&Self, &Member) -> Option<T>,
     ) -> Vec<T> {
         let asker = self.member(want.asker);
         let only_fetching = asker.holding.is_all() || asker.is_upload_only;
@@ -283,14 +287,19 @@ impl Members {
             None => want.count,
         };
         let mut chosen: Vec<(bool, T)> = Vec::new();
-        let mut accept = |key: u32, member: &Member| {
+        let mut accept = |members: &Self, key: u32| {
+            let member = members.member(key);
             if key == want.asker || only_fetching && member.is_upload_only {
                 return None;
             }
             let is_urgent = want.urgent.is_some_and(|pieces| holds_any(member, pieces));
-            Some((!is_urgent, given(member)?))
+            Some((!is_urgent, given(members, member)?))
         };
-        let seeds_wanted = if only_fetching { 0 } else { self.seeds_in(count) };
+        let seeds_wanted = if only_fetching {
+            0
+        } else {
+            self.seeds_in(count)
+        };
         let mut seed_draw = Draw::new(true);
         let mut other_draw = Draw::new(false);
         self.draw(&mut seed_draw, seeds_wanted, rng, &mut accept, &mut chosen);
@@ -316,19 +325,22 @@ impl Members {
         draw: &mut Draw,
         count: usize,
         rng: &mut Rng,
-        accept: &mut impl FnMut(u32, &Member) -> Option<(bool, T)>,
+        accept: &mut impl FnMut(&Self, u32) -> Option<(bool, T)>,
         chosen: &mut Vec<(bool, T)>,
     ) {
         let len = self.list(draw.from_seeds).len();
         while chosen.len() < count && draw.looked_at < len.min(LOOKED_AT_MAX) {
-            let (at, other) = (draw.looked_at, draw.looked_at + rng.below(len - draw.looked_at));
+            let (at, other) = (
+                draw.looked_at,
+                draw.looked_at + rng.below(len - draw.looked_at),
+            );
             let list = self.list(draw.from_seeds);
             list.swap(at, other);
             let (key, swapped) = (list[at], list[other]);
             self.table[swapped as usize].place = other as u32;
             self.table[key as usize].place = at as u32;
             draw.looked_at += 1;
-            chosen.extend(accept(key, self.member(key)));
+            chosen.extend(accept(self, key));
         }
     }
 
@@ -364,14 +376,21 @@ impl Members {
         for (list, of_seeds) in [(&self.seeds, true), (&self.others, false)] {
             for (place, &key) in list.iter().enumerate() {
                 let member = self.member(key);
-                assert_eq!((member.place as usize, member.holding.is_all()), (place, of_seeds));
+                assert_eq!(
+                    (member.place as usize, member.holding.is_all()),
+                    (place, of_seeds)
+                );
             }
         }
         self.availability
             .check(self.table.iter().map(|(_, member)| &member.holding));
         let mut keys: Vec<u32> = self.by_peer.values().copied().collect();
         keys.sort_unstable();
-        assert!(keys.iter().copied().eq(self.from_key(0).map(|(key, _)| key)));
+        assert!(
+            keys.iter()
+                .copied()
+                .eq(self.from_key(0).map(|(key, _)| key))
+        );
         assert!(self.accused.len() <= ACCUSED_MAX && self.withheld.len() <= ACCUSED_MAX);
     }
 }
@@ -418,15 +437,23 @@ mod tests {
     fn members(seeds: u16, others: u16) -> Members {
         let mut members = Members::new(10);
         for number in 0..seeds + others {
-            let holding = if number < seeds { Holding::All } else { Holding::None };
+            let holding = if number < seeds {
+                Holding::All
+            } else {
+                Holding::None
+            };
             members.add(peer(number), u32::from(number), 1, holding, false);
         }
         members
     }
 
     fn choose(members: &mut Members, asker: u32, count: usize) -> Vec<u32> {
-        let want = Want { asker, count, urgent: None };
-        let mut chosen = members.choose(want, &mut Rng::new(3), |member| Some(member.client));
+        let want = Want {
+            asker,
+            count,
+            urgent: None,
+        };
+        let mut chosen = members.choose(want, &mut Rng::new(3), |_, member| Some(member.client));
         members.check();
         chosen.sort_unstable();
         let before = chosen.len();
@@ -458,8 +485,12 @@ mod tests {
         members.change(33, 10, [(7, true)].into_iter());
         let mut urgent = Bitfield::none(10);
         urgent.set(7);
-        let want = Want { asker: 1, count: 5, urgent: Some(&urgent) };
-        let chosen = members.choose(want, &mut Rng::new(9), |member| Some(member.client));
+        let want = Want {
+            asker: 1,
+            count: 5,
+            urgent: Some(&urgent),
+        };
+        let chosen = members.choose(want, &mut Rng::new(9), |_, member| Some(member.client));
         assert_eq!((chosen.len(), chosen[0]), (5, 33));
     }
 

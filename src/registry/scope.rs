@@ -10,8 +10,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Addresses of one member that are given to another (PROTOCOL.md: `n ≤ 2 {addr}`).
-pub const GIVEN_MAX: usize = 2;
+use crate::wire::native::AddrPair;
 
 /// How far an address reaches, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,22 +67,6 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// Addresses given to one receiver, best first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Given([Option<SocketAddr>; GIVEN_MAX]);
-
-impl Given {
-    /// The addresses.
-    pub fn iter(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.0.iter().flatten().copied()
-    }
-
-    /// Whether the receiver can dial nothing.
-    pub fn is_empty(&self) -> bool {
-        self.0[0].is_none()
-    }
-}
-
 /// Where a client can be dialled, and what it can dial itself.
 #[derive(Clone, Debug)]
 pub struct Addresses {
@@ -123,17 +106,12 @@ impl Addresses {
         }
     }
 
-    /// What `receiver` is given to dial this client.
-    pub fn given_to(&self, receiver: &Self) -> Given {
-        let mut given = Given::default();
-        let reachable = self
-            .dialled_at
-            .iter()
-            .filter(|addr| reach_of(addr.ip()) & receiver.reach != 0);
-        for (place, addr) in given.0.iter_mut().zip(reachable) {
-            *place = Some(*addr);
-        }
-        given
+    /// What `receiver` is given to dial this client: the two best addresses.
+    pub fn given_to(&self, receiver: &Self) -> AddrPair {
+        let addrs = self.dialled_at.iter().copied();
+        addrs
+            .filter(|addr| reach_of(addr.ip()) & receiver.reach != 0)
+            .collect()
     }
 
     /// Every address at which the client can be dialled, by someone.
