@@ -11,16 +11,16 @@
 use crate::base::Bitfield;
 
 /// Members of one content that may be counted, so that no count of 16 bits can overflow.
-pub const MEMBERS_MAX: usize = 65_534;
+pub(super) const MEMBERS_MAX: usize = 65_534;
 
 /// The most bytes of memory that one more member can cost a content of `piece_count` pieces: a bitmap and the counts.
-pub const fn heap_bytes_max(piece_count: u32) -> usize {
+pub(super) const fn heap_bytes_max(piece_count: u32) -> usize {
     Bitfield::byte_len(piece_count) + piece_count as usize * size_of::<u16>()
 }
 
 /// What one member holds, in as little memory as that takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Holding {
+pub(super) enum Holding {
     /// No piece.
     None,
     /// Some pieces, but not all.
@@ -31,7 +31,7 @@ pub enum Holding {
 
 impl Holding {
     /// The smallest form of a set of pieces. The only set of no pieces is `All`: an empty content is complete.
-    pub fn new(pieces: Bitfield) -> Self {
+    pub(super) fn new(pieces: Bitfield) -> Self {
         if pieces.is_all() {
             Self::All
         } else if pieces.is_empty() {
@@ -42,7 +42,7 @@ impl Holding {
     }
 
     /// How many of `piece_count` pieces are held.
-    pub fn count(&self, piece_count: u32) -> u32 {
+    pub(super) fn count(&self, piece_count: u32) -> u32 {
         match self {
             Self::None => 0,
             Self::Some(pieces) => pieces.count(),
@@ -51,14 +51,14 @@ impl Holding {
     }
 
     /// Whether everything is held.
-    pub fn is_all(&self) -> bool {
+    pub(super) fn is_all(&self) -> bool {
         matches!(self, Self::All)
     }
 }
 
 /// The counts of one content.
 #[derive(Clone, Debug)]
-pub struct Availability {
+pub(super) struct Availability {
     piece_count: u32,
     seeds: u16,
     partials: u16,
@@ -73,7 +73,7 @@ pub struct Availability {
 
 impl Availability {
     /// The counts of a content of `piece_count` pieces that nobody holds.
-    pub fn new(piece_count: u32) -> Self {
+    pub(super) fn new(piece_count: u32) -> Self {
         Self {
             piece_count,
             seeds: 0,
@@ -87,7 +87,7 @@ impl Availability {
     }
 
     /// Counts what a member holds.
-    pub fn add(&mut self, holding: &Holding) {
+    pub(super) fn add(&mut self, holding: &Holding) {
         self.version = self.version.wrapping_add(1);
         match holding {
             Holding::None => {}
@@ -104,7 +104,7 @@ impl Availability {
     }
 
     /// Forgets what a member held. It must have been counted.
-    pub fn remove(&mut self, holding: &Holding) {
+    pub(super) fn remove(&mut self, holding: &Holding) {
         self.version = self.version.wrapping_add(1);
         match holding {
             Holding::None => {}
@@ -121,13 +121,13 @@ impl Availability {
     }
 
     /// Counts one more piece of a partial member that stays partial.
-    pub fn gain(&mut self, piece: u32) {
+    pub(super) fn gain(&mut self, piece: u32) {
         self.version = self.version.wrapping_add(1);
         self.raise(piece);
     }
 
     /// Counts one piece less of a partial member that stays partial.
-    pub fn lose(&mut self, piece: u32) {
+    pub(super) fn lose(&mut self, piece: u32) {
         self.version = self.version.wrapping_add(1);
         self.lower(piece);
     }
@@ -158,19 +158,19 @@ impl Availability {
     }
 
     /// How many members hold `piece`, which must be a piece of the content.
-    pub fn count(&self, piece: u32) -> u16 {
+    pub(super) fn count(&self, piece: u32) -> u16 {
         debug_assert!(piece < self.piece_count);
         let partial = self.counts.get(piece as usize).copied().unwrap_or(0);
         self.seeds.saturating_add(partial)
     }
 
     /// How many members hold the rarest piece; of an empty content, how many members are complete.
-    pub fn least(&self) -> u32 {
+    pub(super) fn least(&self) -> u32 {
         u32::from(self.seeds) + u32::from(self.least)
     }
 
     /// How many members hold a piece on average, in 1/256.
-    pub fn mean_x256(&self) -> u32 {
+    pub(super) fn mean_x256(&self) -> u32 {
         let partial = match self.piece_count {
             0 => 0,
             pieces => self.sum * 256 / u64::from(pieces),
@@ -178,24 +178,19 @@ impl Availability {
         (u64::from(self.seeds) * 256 + partial) as u32
     }
 
-    /// How many members hold everything.
-    pub fn seeds(&self) -> u32 {
-        u32::from(self.seeds)
-    }
-
     /// Changes with every count.
-    pub fn version(&self) -> u32 {
+    pub(super) fn version(&self) -> u32 {
         self.version
     }
 
     /// Bytes of memory of the counts, and of the bitmaps that are counted in them.
-    pub fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         let bitmap_bytes = Bitfield::byte_len(self.piece_count);
         self.counts.len() * size_of::<u16>() + usize::from(self.partials) * bitmap_bytes
     }
 
     /// Asserts the invariants against what the members hold.
-    pub fn check(&self, holdings: impl Iterator<Item = impl std::borrow::Borrow<Holding>>) {
+    pub(super) fn check(&self, holdings: impl Iterator<Item = impl std::borrow::Borrow<Holding>>) {
         let mut naive = vec![0u16; self.piece_count as usize];
         let (mut seeds, mut partials) = (0, 0);
         for holding in holdings {

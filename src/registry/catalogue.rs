@@ -3,7 +3,7 @@
 //! Owns the facts of each content and the orders in which they are searched. Knows no member. Every index is an ordered
 //! map: no name or hash that others choose can slow one down, and no hasher decides an order.
 //!
-//! Invariants (`check`): every index names exactly the contents of `by_serial`; the totals are the sums of their facts.
+//! Invariants (`check`): every index names exactly the contents of `by_serial`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -16,19 +16,19 @@ use crate::base::{Digest32, InfoHash};
 /// Contents that are kept.
 pub const CONTENTS_MAX: usize = 100_000;
 /// Files of all contents together whose SHA-256 is indexed.
-pub const FILES_MAX: usize = 4_000_000;
+pub(super) const FILES_MAX: usize = 4_000_000;
 /// Bytes of one info dictionary (PROTOCOL.md: 32 MiB).
 pub const INFO_BYTES_MAX: u32 = 32 << 20;
 /// Bytes of a name: it must fit into a text of the protocol.
-pub const NAME_BYTES_MAX: usize = 1024;
+pub(super) const NAME_BYTES_MAX: usize = 1024;
 /// Pieces of one content (PROTOCOL.md).
-pub const PIECES_MAX: u32 = 131_072;
+pub(super) const PIECES_MAX: u32 = 131_072;
 /// Addresses per content that may unregister it.
-pub const OWNERS_MAX: usize = 16;
+pub(super) const OWNERS_MAX: usize = 16;
 /// Fewest hexadecimal digits that stand for a hash.
-pub const PREFIX_DIGITS_MIN: usize = 8;
+pub(super) const PREFIX_DIGITS_MIN: usize = 8;
 /// Entries that one look-up finds.
-pub const FOUND_MAX: usize = 64;
+pub(super) const FOUND_MAX: usize = 64;
 /// Steps of comparing names with a pattern in one call of `list`.
 const GLOB_STEPS_MAX: usize = 1 << 20;
 
@@ -98,43 +98,37 @@ pub struct Entry {
 
 /// All registered contents.
 #[derive(Debug, Default)]
-pub struct Catalogue {
+pub(super) struct Catalogue {
     by_serial: BTreeMap<Serial, Entry>,
     by_hash: BTreeMap<InfoHash, Serial>,
     by_name: BTreeSet<(Arc<str>, Serial)>,
     by_sha256: BTreeSet<(Digest32, Serial)>,
     last: Serial,
-    bytes: u64,
 }
 
 impl Catalogue {
     /// The content of this hash.
-    pub fn serial(&self, hash: InfoHash) -> Option<Serial> {
+    pub(super) fn serial(&self, hash: InfoHash) -> Option<Serial> {
         self.by_hash.get(&hash).copied()
     }
 
     /// The content of this serial, which must be registered.
-    pub fn entry(&self, serial: Serial) -> &Entry {
+    pub(super) fn entry(&self, serial: Serial) -> &Entry {
         &self.by_serial[&serial]
     }
 
     /// The content of this serial, to be changed.
-    pub fn entry_mut(&mut self, serial: Serial) -> Option<&mut Entry> {
+    pub(super) fn entry_mut(&mut self, serial: Serial) -> Option<&mut Entry> {
         self.by_serial.get_mut(&serial)
     }
 
     /// How many contents there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_serial.len()
     }
 
-    /// Bytes of all contents.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
     /// Whether `facts` may be added: `Ok(Some)` names the content that it already is.
-    pub fn admit(&self, facts: &Facts) -> Result<Option<Serial>, Refusal> {
+    pub(super) fn admit(&self, facts: &Facts) -> Result<Option<Serial>, Refusal> {
         facts.check_limits()?;
         if let Some(serial) = self.serial(facts.hash) {
             let same = self.entry(serial).facts == *facts;
@@ -152,7 +146,7 @@ impl Catalogue {
     }
 
     /// Adds a content that was admitted and is not there.
-    pub fn insert(&mut self, entry: Entry) -> Serial {
+    pub(super) fn insert(&mut self, entry: Entry) -> Serial {
         self.last += 1;
         let (serial, facts) = (self.last, &entry.facts);
         self.by_hash.insert(facts.hash, serial);
@@ -160,18 +154,16 @@ impl Catalogue {
         for &digest in &facts.sha256 {
             self.by_sha256.insert((digest, serial));
         }
-        self.bytes += facts.size;
         self.by_serial.insert(serial, entry);
         serial
     }
 
     /// Removes a content.
-    pub fn remove(&mut self, serial: Serial) {
+    pub(super) fn remove(&mut self, serial: Serial) {
         let Some(Entry { facts, .. }) = self.by_serial.remove(&serial) else {
             return;
         };
         self.by_hash.remove(&facts.hash);
-        self.bytes -= facts.size;
         for digest in facts.sha256 {
             self.by_sha256.remove(&(digest, serial));
         }
@@ -179,20 +171,20 @@ impl Catalogue {
     }
 
     /// The contents of this name, newest first.
-    pub fn named(&self, name: &str) -> Vec<Serial> {
+    pub(super) fn named(&self, name: &str) -> Vec<Serial> {
         let name: Arc<str> = name.into();
         let range = (name.clone(), 0)..=(name, Serial::MAX);
         newest(self.by_name.range(range).map(|&(_, serial)| serial))
     }
 
     /// The contents that have a file of this SHA-256, newest first.
-    pub fn with_sha256(&self, digest: Digest32) -> Vec<Serial> {
+    pub(super) fn with_sha256(&self, digest: Digest32) -> Vec<Serial> {
         let range = (digest, 0)..=(digest, Serial::MAX);
         newest(self.by_sha256.range(range).map(|&(_, serial)| serial))
     }
 
     /// The content whose hash begins with these hexadecimal digits, if it is the only one and they are enough.
-    pub fn hashed(&self, digits: &str) -> Option<Serial> {
+    pub(super) fn hashed(&self, digits: &str) -> Option<Serial> {
         let valid = (PREFIX_DIGITS_MIN..=40).contains(&digits.len())
             && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         if !valid {
@@ -210,7 +202,7 @@ impl Catalogue {
 
     /// Up to `limit` contents whose name fits `glob`, newest first, from `cursor` on (0 = the newest), and the cursor of
     /// the rest (0 = there is none). A pattern that is costly to compare ends the page early.
-    pub fn list(&self, cursor: Serial, limit: usize, glob: &str) -> (Serial, Vec<Serial>) {
+    pub(super) fn list(&self, cursor: Serial, limit: usize, glob: &str) -> (Serial, Vec<Serial>) {
         let start = if cursor == 0 { Serial::MAX } else { cursor };
         let mut steps_left = GLOB_STEPS_MAX;
         let mut found = Vec::new();
@@ -228,10 +220,9 @@ impl Catalogue {
     }
 
     /// Asserts the invariants.
-    pub fn check(&self) {
+    pub(super) fn check(&self) {
         assert_eq!(self.by_hash.len(), self.by_serial.len());
         assert_eq!(self.by_name.len(), self.by_serial.len());
-        let mut bytes = 0;
         let mut digests = 0;
         for (&serial, Entry { facts, .. }) in &self.by_serial {
             assert_eq!(self.by_hash[&facts.hash], serial);
@@ -241,10 +232,8 @@ impl Catalogue {
             own.dedup();
             digests += own.len();
             assert!(own.iter().all(|d| self.by_sha256.contains(&(*d, serial))));
-            bytes += facts.size;
         }
         assert_eq!(self.by_sha256.len(), digests);
-        assert_eq!(self.bytes, bytes);
     }
 }
 

@@ -17,7 +17,7 @@ pub const COMPLETIONS_MAX: usize = 100_000;
 pub const COMPLETION_AGE_SECS_MAX: u64 = 7 * 24 * 3600;
 
 /// A content, by its place in the order of registration.
-pub type Serial = u32;
+pub(super) type Serial = u32;
 
 /// One member that finished.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Completion {
 
 /// The records of all contents.
 #[derive(Debug, Default)]
-pub struct Completions {
+pub(super) struct Completions {
     rows: BTreeMap<(Serial, u32), Completion>,
     by_peer: BTreeMap<(Serial, PeerId), u32>,
     by_age: BTreeSet<(u64, Serial, u32)>,
@@ -40,7 +40,7 @@ pub struct Completions {
 
 impl Completions {
     /// Records that a member finished, and says whether that was news.
-    pub fn remember(&mut self, content: Serial, completion: Completion) -> bool {
+    pub(super) fn remember(&mut self, content: Serial, completion: Completion) -> bool {
         let peer = (content, completion.peer_id);
         if self.by_peer.contains_key(&peer) {
             return false;
@@ -60,7 +60,7 @@ impl Completions {
     }
 
     /// When a peer finished a content.
-    pub fn completed_at(&self, content: Serial, peer_id: PeerId) -> Option<u64> {
+    pub(super) fn completed_at(&self, content: Serial, peer_id: PeerId) -> Option<u64> {
         let number = *self.by_peer.get(&(content, peer_id))?;
         self.rows
             .get(&(content, number))
@@ -68,7 +68,7 @@ impl Completions {
     }
 
     /// The records of a content with numbers above `after`, ascending. Numbers begin at 1.
-    pub fn of(
+    pub(super) fn of(
         &self,
         content: Serial,
         after: u32,
@@ -79,15 +79,20 @@ impl Completions {
             .map(|(&(_, number), row)| (number, row))
     }
 
+    /// How many records there are.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// All records, by content.
-    pub fn iter(&self) -> impl Iterator<Item = (Serial, &Completion)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Serial, &Completion)> {
         self.rows
             .iter()
             .map(|(&(content, _), completion)| (content, completion))
     }
 
     /// Forgets what is too old at `now` (seconds since 1970), and says whether anything was.
-    pub fn expire(&mut self, now: u64) -> bool {
+    pub(super) fn expire(&mut self, now: u64) -> bool {
         let before = self.rows.len();
         while let Some(&(completed_at, ..)) = self.by_age.first() {
             if completed_at.saturating_add(COMPLETION_AGE_SECS_MAX) > now {
@@ -99,7 +104,7 @@ impl Completions {
     }
 
     /// Forgets a content.
-    pub fn forget_content(&mut self, content: Serial) {
+    pub(super) fn forget_content(&mut self, content: Serial) {
         let numbers: Vec<u32> = self.of(content, 0).map(|(number, _)| number).collect();
         for number in numbers {
             self.forget(content, number);
@@ -120,7 +125,7 @@ impl Completions {
     }
 
     /// Asserts the invariants.
-    pub fn check(&self) {
+    pub(super) fn check(&self) {
         assert!(self.rows.len() <= COMPLETIONS_MAX);
         assert_eq!(self.rows.len(), self.by_peer.len());
         assert_eq!(self.rows.len(), self.by_age.len());

@@ -18,20 +18,20 @@ use super::availability::{Availability, Holding};
 use crate::base::{Bitfield, PeerId, Rng};
 
 /// Addresses under accusation, and addresses withheld, that are kept per content.
-pub const ACCUSED_MAX: usize = 1024;
+pub(super) const ACCUSED_MAX: usize = 1024;
 /// Addresses under accusation by one reporter, so that a liar cannot fill the table.
-pub const ACCUSED_PER_REPORTER_MAX: usize = 64;
+pub(super) const ACCUSED_PER_REPORTER_MAX: usize = 64;
 /// Members that one choice looks at, whatever it finds.
 const LOOKED_AT_MAX: usize = 1024;
 /// Members among which those with urgently missing pieces are looked for.
 const URGENT_CHOICE_MAX: usize = 256;
 
 /// One peer at one address: a second connection with both is the same peer, come back.
-pub type PeerPlace = (PeerId, SocketAddr);
+pub(super) type PeerPlace = (PeerId, SocketAddr);
 
 /// One member.
 #[derive(Debug)]
-pub struct Member {
+pub(super) struct Member {
     /// The client's number.
     pub client: u32,
     /// What the client calls this membership.
@@ -47,7 +47,7 @@ pub struct Member {
 
 /// What a member asks for when it wants others.
 #[derive(Clone, Copy, Debug)]
-pub struct Want<'a> {
+pub(super) struct Want<'a> {
     /// The key of the member that asks.
     pub asker: u32,
     /// How many members it wants at most.
@@ -58,7 +58,7 @@ pub struct Want<'a> {
 
 /// All members of one content.
 #[derive(Debug)]
-pub struct Members {
+pub(super) struct Members {
     table: Slab<Member>,
     seeds: Vec<u32>,
     others: Vec<u32>,
@@ -71,7 +71,7 @@ pub struct Members {
 
 impl Members {
     /// No members of a content of `piece_count` pieces.
-    pub fn new(piece_count: u32) -> Self {
+    pub(super) fn new(piece_count: u32) -> Self {
         Self {
             table: Slab::new(),
             seeds: Vec::new(),
@@ -85,56 +85,56 @@ impl Members {
     }
 
     /// How many members there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
     /// How many members hold everything.
-    pub fn seed_count(&self) -> usize {
+    pub(super) fn seed_count(&self) -> usize {
         self.seeds.len()
     }
 
     /// How many members hold each piece.
-    pub fn availability(&self) -> &Availability {
+    pub(super) fn availability(&self) -> &Availability {
         &self.availability
     }
 
     /// Bytes that members, gone ones included, say they fetched.
-    pub fn down_bytes(&self) -> u64 {
+    pub(super) fn down_bytes(&self) -> u64 {
         self.down_bytes
     }
 
     /// Bytes of memory for bitmaps and counts.
-    pub fn heap_bytes(&self) -> usize {
+    pub(super) fn heap_bytes(&self) -> usize {
         self.availability.heap_bytes()
     }
 
     /// The member of this key, which must be one.
-    pub fn member(&self, key: u32) -> &Member {
+    pub(super) fn member(&self, key: u32) -> &Member {
         &self.table[key as usize]
     }
 
     /// The member of this peer, if it is one.
-    pub fn find(&self, peer: &PeerPlace) -> Option<u32> {
+    pub(super) fn find(&self, peer: &PeerPlace) -> Option<u32> {
         self.by_peer.get(peer).copied()
     }
 
     /// Members with keys of at least `from`, ascending.
-    pub fn from_key(&self, from: u32) -> impl Iterator<Item = (u32, &Member)> {
+    pub(super) fn starting_at(&self, from: u32) -> impl Iterator<Item = (u32, &Member)> {
         // A slab has as many places as it ever had members at once, so that walking them is paid for by those.
         (from as usize..self.table.capacity())
             .filter_map(|key| Some((key as u32, self.table.get(key)?)))
     }
 
     /// Whether a peer of this id is a member, at whatever address.
-    pub fn has_peer(&self, peer_id: PeerId) -> bool {
+    pub(super) fn has_peer(&self, peer_id: PeerId) -> bool {
         let first = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut from_peer = self.by_peer.range((peer_id, first)..);
         from_peer.next().is_some_and(|((id, _), _)| *id == peer_id)
     }
 
     /// Adds a member, whose peer must not be one, and returns its key.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         peer: PeerPlace,
         client: u32,
@@ -158,7 +158,7 @@ impl Members {
     }
 
     /// Removes a member.
-    pub fn remove(&mut self, key: u32, peer: &PeerPlace) {
+    pub(super) fn remove(&mut self, key: u32, peer: &PeerPlace) {
         self.delist(key);
         let member = self.table.remove(key as usize);
         self.availability.remove(&member.holding);
@@ -166,7 +166,7 @@ impl Members {
     }
 
     /// Replaces what a member holds.
-    pub fn replace(&mut self, key: u32, holding: Holding, is_upload_only: bool) {
+    pub(super) fn replace(&mut self, key: u32, holding: Holding, is_upload_only: bool) {
         self.delist(key);
         let member = &mut self.table[key as usize];
         member.is_upload_only = is_upload_only;
@@ -179,7 +179,7 @@ impl Members {
 
     /// Changes pieces of a member one by one: `true` = it has the piece, `false` = it lost it. Every piece must be one of
     /// the content.
-    pub fn change(
+    pub(super) fn change(
         &mut self,
         key: u32,
         piece_count: u32,
@@ -235,7 +235,7 @@ impl Members {
     }
 
     /// Takes a member's count of fetched bytes.
-    pub fn note_down(&mut self, key: u32, down_bytes: u64) {
+    pub(super) fn note_down(&mut self, key: u32, down_bytes: u64) {
         let member = &mut self.table[key as usize];
         let more = down_bytes.saturating_sub(member.down_bytes);
         member.down_bytes = member.down_bytes.max(down_bytes);
@@ -274,7 +274,7 @@ impl Members {
     /// Chooses members for one of them, at random: seeds and others in proportion, but a quarter seeds while there are
     /// any; for who fetches nothing more only those that do. `given` says what the asker is given of a member, or `None`
     /// if that is nothing.
-    pub fn choose<T>(
+    pub(super) fn choose<T>(
         &mut self,
         want: Want<'_>,
         rng: &mut Rng,
@@ -345,7 +345,7 @@ impl Members {
     }
 
     /// Notes that `reporter` accuses `addr`, and says whether it is withheld now.
-    pub fn accuse(&mut self, reporter: SocketAddr, addr: SocketAddr) -> bool {
+    pub(super) fn accuse(&mut self, reporter: SocketAddr, addr: SocketAddr) -> bool {
         if self.withheld.contains(&addr) {
             return true;
         }
@@ -366,12 +366,12 @@ impl Members {
     }
 
     /// Whether one of these addresses is withheld.
-    pub fn withholds(&self, addrs: &[SocketAddr]) -> bool {
+    pub(super) fn withholds(&self, addrs: &[SocketAddr]) -> bool {
         !self.withheld.is_empty() && addrs.iter().any(|addr| self.withheld.contains(addr))
     }
 
     /// Asserts the invariants.
-    pub fn check(&self) {
+    pub(super) fn check(&self) {
         assert_eq!(self.seeds.len() + self.others.len(), self.table.len());
         for (list, of_seeds) in [(&self.seeds, true), (&self.others, false)] {
             for (place, &key) in list.iter().enumerate() {
@@ -389,7 +389,7 @@ impl Members {
         assert!(
             keys.iter()
                 .copied()
-                .eq(self.from_key(0).map(|(key, _)| key))
+                .eq(self.starting_at(0).map(|(key, _)| key))
         );
         assert!(self.accused.len() <= ACCUSED_MAX && self.withheld.len() <= ACCUSED_MAX);
     }

@@ -12,6 +12,7 @@
 
 mod availability;
 mod catalogue;
+mod clients;
 mod completions;
 mod members;
 mod query;
@@ -19,7 +20,6 @@ mod scope;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use slab::Slab;
 
@@ -29,13 +29,13 @@ use crate::wire::native::{Bitmap, ErrorCode, HaveItem, HaveState, Member as Name
 use availability::Holding;
 pub use catalogue::{CONTENTS_MAX, Entry, Facts, INFO_BYTES_MAX};
 use catalogue::{Catalogue, OWNERS_MAX};
+pub use clients::{Caller, Client, SLOTS_PER_CLIENT_MAX};
+use clients::{Known, Membership};
 pub use completions::{COMPLETION_AGE_SECS_MAX, COMPLETIONS_MAX, Completion};
 use completions::{Completions, Serial};
-use members::{Members, PeerPlace, Want};
+use members::{Members, Want};
 pub use scope::{Addresses, Scope, canonical};
 
-/// Contents that one client can be a member of at once.
-pub const SLOTS_PER_CLIENT_MAX: usize = 1024;
 /// Bytes of memory for the bitmaps of members and the counts of pieces, over all contents.
 pub const HEAP_BYTES_MAX: usize = 1 << 30;
 /// Above this many members the batches of HAVE are asked for at the slower pace (PROTOCOL.md).
@@ -110,30 +110,6 @@ impl From<WireError> for Refusal {
     }
 }
 
-/// A connection that said HELLO, by the number that [`Registry::connect`] gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Client(u32);
-
-impl Client {
-    /// Small, and used again after the client is gone.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// Who said HELLO.
-#[derive(Clone, Copy, Debug)]
-pub struct Caller<'a> {
-    /// What it calls itself.
-    pub peer_id: PeerId,
-    /// Where the tracker sees it.
-    pub source: IpAddr,
-    /// Where it says it listens.
-    pub listens_at: &'a [SocketAddr],
-    /// What its machine calls itself.
-    pub host: &'a str,
-}
-
 /// What a JOIN says.
 #[derive(Clone, Debug)]
 pub struct Joining<'a> {
@@ -171,46 +147,6 @@ pub struct Told {
     pub newcomer: Named,
 }
 
-/// What the registry knows of a client.
-#[derive(Debug)]
-struct Known {
-    peer_id: PeerId,
-    source: IpAddr,
-    addresses: Addresses,
-    host: Arc<str>,
-    /// The membership of slot `n` at `n - 1`: the content, and the member's key there.
-    slots: Vec<Option<(Serial, u32)>>,
-}
-
-impl Known {
-    /// What tells two members apart: the peer, and where it listens (or that it does not).
-    fn place(&self) -> PeerPlace {
-        let addr = self.addresses.all().first();
-        (
-            self.peer_id,
-            addr.copied().unwrap_or(SocketAddr::new(self.source, 0)),
-        )
-    }
-
-    fn slot(&self, slot: u32) -> Option<(Serial, u32)> {
-        let index = (slot as usize).checked_sub(1)?;
-        *self.slots.get(index)?
-    }
-
-    /// Puts a membership into the lowest free slot.
-    fn take_slot(&mut self) -> Result<u32, Refusal> {
-        let free = self.slots.iter().position(Option::is_none);
-        let index = free.unwrap_or(self.slots.len());
-        if index >= SLOTS_PER_CLIENT_MAX {
-            return Err(Refusal::Full("a connection can join no more contents"));
-        }
-        if index == self.slots.len() {
-            self.slots.push(None);
-        }
-        Ok(index as u32 + 1)
-    }
-}
-
 /// The machine.
 #[derive(Debug)]
 pub struct Registry {
@@ -242,14 +178,7 @@ impl Registry {
 
     /// A connection said HELLO.
     pub fn connect(&mut self, caller: Caller<'_>) -> Client {
-        let source = caller.source.to_canonical();
-        let client = self.clients.insert(Known {
-            peer_id: caller.peer_id,
-            source,
-            addresses: Addresses::new(source, caller.listens_at),
-            host: caller.host.into(),
-            slots: Vec::new(),
-        });
+        let client = self.clients.insert(Known::new(caller));
         Client(client as u32)
     }
 
@@ -302,7 +231,7 @@ impl Registry {
         let serial = self.serial(hash)?;
         let members = self.swarms.remove(&serial).expect(SWARM);
         let ended: Vec<(Client, u32)> = members
-            .from_key(0)
+            .starting_at(0)
             .map(|(_, member)| (Client(member.client), member.slot))
             .collect();
         for &(client, slot) in &ended {
@@ -327,10 +256,8 @@ impl Registry {
         let holding = self.holding(serial, joining)?;
         let is_complete = holding.is_all();
         let is_upload_only = joining.role == Role::UploadOnly;
-        let slots = &self.known(client).slots;
-        let mine = |place: &Option<(Serial, u32)>| place.is_some_and(|(own, _)| own == serial);
-        let (slot, is_new) = match slots.iter().position(mine) {
-            Some(index) => (index as u32 + 1, false),
+        let (slot, is_new) = match self.known(client).slot_in(serial) {
+            Some(slot) => (slot, false),
             None => (self.enter(client, serial)?, true),
         };
         if is_new {
@@ -338,7 +265,7 @@ impl Registry {
         } else {
             let (_, key) = self.place(client, slot)?;
             self.change(serial, |members| {
-                members.replace(key, holding, is_upload_only)
+                members.replace(key, holding, is_upload_only);
             });
         }
         if is_complete && joining.role == Role::Leech {
@@ -407,10 +334,7 @@ impl Registry {
     pub fn accuse(&mut self, client: Client, slot: u32, addr: SocketAddr) -> Result<bool, Refusal> {
         let (serial, _) = self.place(client, slot)?;
         let known = self.known(client);
-        let reporter = match known.place() {
-            (_, addr) if known.source.is_loopback() => addr,
-            _ => SocketAddr::new(known.source, 0),
-        };
+        let reporter = known.reporter();
         let addr = canonical(addr);
         if known.addresses.all().contains(&addr) {
             return Err(Refusal::Invalid("a member accuses itself"));
@@ -453,7 +377,7 @@ impl Registry {
     fn check_swarm(&self, serial: Serial) {
         let swarm = &self.swarms[&serial];
         swarm.check();
-        for (key, member) in swarm.from_key(0) {
+        for (key, member) in swarm.starting_at(0) {
             let known = &self.clients[member.client as usize];
             assert_eq!(known.slot(member.slot), Some((serial, key)));
             assert_eq!(swarm.find(&known.place()), Some(key));
@@ -482,7 +406,7 @@ impl Registry {
     }
 
     /// The content and the member that a slot names.
-    fn place(&self, client: Client, slot: u32) -> Result<(Serial, u32), Refusal> {
+    fn place(&self, client: Client, slot: u32) -> Result<Membership, Refusal> {
         let place = self.known(client).slot(slot);
         place.ok_or(Refusal::NotFound("the slot"))
     }

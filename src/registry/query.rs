@@ -2,11 +2,11 @@
 //!
 //! Changes nothing but the order in which members are chosen.
 
+use super::clients::Known;
 use super::completions::Serial;
 use super::members::Member;
 use super::{
-    BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, Known, MEMBERS_FAST_MAX, Refusal,
-    Registry,
+    BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, MEMBERS_FAST_MAX, Refusal, Registry,
 };
 use crate::base::{Bitfield, Digest32, InfoHash};
 use crate::registry::availability::Holding;
@@ -75,7 +75,7 @@ impl Registry {
         };
         let piece_count = self.catalogue.entry(serial).facts.piece_count;
         let swarm = &self.swarms[&serial];
-        let here = swarm.from_key(key).map(move |(key, member)| {
+        let here = swarm.starting_at(key).map(move |(key, member)| {
             let row = self.here(client, serial, member, piece_count, with_bitmaps);
             (key + 1, row)
         });
@@ -169,7 +169,7 @@ impl Registry {
 
     fn stats_of_all(&self) -> Stats {
         let mut stats = Stats {
-            completed: self.completions.iter().count() as u32,
+            completed: self.completions.len() as u32,
             ..Stats::default()
         };
         for swarm in self.swarms.values() {
