@@ -23,7 +23,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
-use crate::base::{Bitfield, InfoHash, PeerId, Rng};
+use crate::base::{Bitfield, InfoHash, Rng};
 use crate::wire::WireError;
 use crate::wire::native::{Bitmap, ErrorCode, HaveItem, HaveState, Member as Named, Role};
 use availability::Holding;
