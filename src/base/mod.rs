@@ -5,6 +5,7 @@
 mod bitfield;
 mod buf;
 mod id;
+mod rate;
 mod rng;
 mod text;
 mod time;
@@ -12,6 +13,7 @@ mod time;
 pub use bitfield::Bitfield;
 pub use buf::{BufferPool, PieceBuf};
 pub use id::{Digest20, Digest32, InfoHash, ParseHexError, PeerId, hex};
+pub use rate::Rate;
 pub use rng::Rng;
 pub use text::Escaped;
 pub use time::{Deadlines, Time};

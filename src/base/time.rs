@@ -74,6 +74,12 @@ impl<const N: usize> Deadlines<N> {
         self.0[kind].get_or_insert(at);
     }
 
+    /// Arms timer `kind` for `at`, unless it is due earlier.
+    pub fn bring_forward(&mut self, kind: usize, at: Time) {
+        let deadline = self.0[kind].get_or_insert(at);
+        *deadline = at.min(*deadline);
+    }
+
     /// Disarms timer `kind`.
     pub fn clear(&mut self, kind: usize) {
         self.0[kind] = None;
@@ -118,6 +124,7 @@ mod tests {
         let mut deadlines = Deadlines::<2>::default();
         deadlines.set(1, Time::from_nanos(10));
         deadlines.set_if_idle(1, Time::from_nanos(5));
+        deadlines.bring_forward(1, Time::from_nanos(20));
         assert_eq!(deadlines.next(), Some(Time::from_nanos(10)));
         assert!(!deadlines.take_due(1, Time::from_nanos(9)));
         assert!(deadlines.take_due(1, Time::from_nanos(10)));

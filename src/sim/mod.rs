@@ -1,1 +1,1 @@
-//! (see DESIGN)
+//! The network without sockets.

@@ -1,1 +1,521 @@
-//! (see DESIGN)
+//! The downloader and uploader of one content, as a pure machine: what happened goes in, what to do comes out.
+//!
+//! It owns what each peer has and wants, the state of each piece, the pipelines of requests, the upload cache and
+//! the contacts. It never opens a socket or a file, asks no clock, and starts no thread. Bytes of a block never pass
+//! through an [`Input`] or an [`Output`]: [`Swarm::landing`] lends the place where they belong, and
+//! [`Swarm::next_upload`] names what is to be sent.
+//!
+//! Invariants (asserted by [`Swarm::check`]):
+//! 1. a piece is in exactly one state, and `have` holds exactly those that are verified and written;
+//! 2. the picker holds exactly the missing pieces, and its counts are the sums over the links;
+//! 3. a block is asked for as often as links say that they asked for it;
+//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool;
+//! 5. there is at most one link to a peer id, and none to a banned one.
+
+mod announcer;
+mod cache;
+mod choker;
+mod contacts;
+mod geometry;
+mod inbound;
+mod invariants;
+mod landing;
+mod ledger;
+mod links;
+mod peer;
+mod picker;
+mod pieces;
+mod requests;
+mod timers;
+mod upload;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use slab::Slab;
+
+pub use announcer::REPORT_PIECES_MAX;
+pub use cache::{RUN_BYTES, Run};
+pub use contacts::{Found, PeerOrder};
+pub use geometry::Geometry;
+pub use ledger::{Account, Ledger};
+pub use links::Reason;
+pub use peer::{Hello, PeerKey};
+pub use picker::{Order, Picker};
+pub use upload::Upload;
+
+use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time};
+use crate::wire::peer::{BlockRequest, Message};
+use announcer::Announcer;
+use cache::Cache;
+use contacts::Contacts;
+use peer::Peer;
+use pieces::PieceState;
+
+/// What a swarm may use, and how it chooses.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Our own peer id.
+    pub id: PeerId,
+    /// Seed of all random choices.
+    pub seed: u64,
+    /// Where buffers come from; shared by all swarms of the program.
+    pub pool: BufferPool,
+    /// Most bytes in arriving and checked pieces, one piece excepted.
+    pub arriving_bytes_max: usize,
+    /// Most bytes in the upload cache.
+    pub cache_bytes_max: usize,
+    /// Which piece is asked for next.
+    pub order: Order,
+    /// Whom to dial and to ask first.
+    pub peer_order: PeerOrder,
+    /// Requests in flight to one peer.
+    pub requests_max: usize,
+    /// Links at a time.
+    pub links_max: usize,
+    /// Peers unchoked at a time.
+    pub upload_slots_max: usize,
+    /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
+    pub waiting_requests_max: usize,
+}
+
+impl Config {
+    /// The defaults for a peer called `id` that draws on `pool`: up to three quarters of it for what arrives,
+    /// up to half for what is uploaded.
+    pub fn new(id: PeerId, seed: u64, pool: BufferPool) -> Self {
+        let bytes = pool.bytes_max();
+        Self {
+            id,
+            seed,
+            pool,
+            arriving_bytes_max: bytes / 4 * 3,
+            cache_bytes_max: bytes / 2,
+            order: Order::RarestFirst,
+            peer_order: PeerOrder::Random,
+            requests_max: 256,
+            links_max: 80,
+            upload_slots_max: 32,
+            waiting_requests_max: 2_000,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A link is gone.
+    Disconnected {
+        /// Which.
+        peer: PeerKey,
+    },
+    /// A message came; blocks come through [`Swarm::block_started`] and its companions instead.
+    Received {
+        /// From whom.
+        peer: PeerKey,
+        /// What.
+        message: Message<'a>,
+    },
+    /// The extension handshake told us of the other side (BEP 10, BEP 21).
+    Extended {
+        /// Who.
+        peer: PeerKey,
+        /// Requests that it takes at a time.
+        requests_max: Option<u32>,
+        /// Where it listens.
+        port: Option<u16>,
+        /// It will not download.
+        is_upload_only: bool,
+    },
+    /// A whole block came, without bytes: the simulator's form of an arrival.
+    Landed {
+        /// From whom.
+        peer: PeerKey,
+        /// Which.
+        block: BlockRequest,
+        /// Whether its bytes are wrong.
+        spoilt: bool,
+    },
+    /// A worker has hashed a piece, and written it if it was right.
+    Checked {
+        /// Which.
+        piece: u32,
+        /// What came of it.
+        verdict: Verdict,
+        /// Its buffer, which comes home.
+        buffer: PieceBuf,
+    },
+    /// A worker has read a run for uploading.
+    Loaded {
+        /// Which.
+        run: Run,
+        /// Its buffer, filled if `ok`.
+        buffer: PieceBuf,
+        /// Whether the read worked.
+        ok: bool,
+    },
+    /// The tracker named peers in answer to us.
+    Found {
+        /// Them.
+        peers: &'a [Found],
+    },
+    /// The tracker told of newcomers, who will dial us.
+    Newcomers {
+        /// Them.
+        peers: &'a [Found],
+    },
+    /// A dial, or the handshake after it, came to nothing.
+    DialFailed {
+        /// The address dialled.
+        addr: SocketAddr,
+    },
+    /// The tracker has our whole bitmap.
+    Joined {
+        /// How long to collect reports.
+        batch: Duration,
+    },
+}
+
+/// What became of a piece on the worker.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It matched its SHA-1 and is written.
+    Good,
+    /// It did not match.
+    Wrong,
+    /// It matched and could not be written.
+    Unwritten(io::Error),
+}
+
+/// Something to do.
+#[derive(Debug)]
+pub enum Output {
+    /// Tell a new peer what we have, and whatever else opens a link: before anything else goes to it.
+    Open {
+        /// Whom.
+        peer: PeerKey,
+    },
+    /// Send a message.
+    Send {
+        /// To whom.
+        peer: PeerKey,
+        /// What.
+        message: Message<'static>,
+    },
+    /// Tell every peer that we have a piece.
+    Broadcast {
+        /// Which.
+        piece: u32,
+    },
+    /// There may be something to upload to a peer.
+    Upload {
+        /// To whom.
+        peer: PeerKey,
+    },
+    /// Hash a piece and write it if it matches.
+    Check {
+        /// Which.
+        piece: u32,
+        /// Its bytes.
+        buffer: PieceBuf,
+    },
+    /// Read a run from disk.
+    Load {
+        /// Which; the length is the buffer's.
+        run: Run,
+        /// Where to.
+        buffer: PieceBuf,
+    },
+    /// Open a conn.
+    Connect {
+        /// Whither.
+        addr: SocketAddr,
+    },
+    /// Close a link.
+    Disconnect {
+        /// Which.
+        peer: PeerKey,
+        /// Why.
+        reason: Reason,
+    },
+    /// Verified pieces are to be reported to the tracker: see [`Swarm::take_report`].
+    Report,
+    /// Ask the tracker for more peers.
+    WantPeers,
+    /// Tell the tracker that a peer, alone, sent a piece that is wrong.
+    Accuse {
+        /// Where it listens.
+        addr: SocketAddr,
+        /// What it spoilt.
+        piece: u32,
+    },
+    /// Every piece is verified and written.
+    Complete,
+    /// A piece could not be written.
+    Failed(io::Error),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Payload bytes received.
+    pub down_bytes: u64,
+    /// Payload bytes handed out for sending.
+    pub up_bytes: u64,
+    /// Payload bytes received in vain.
+    pub wasted_bytes: u64,
+    /// Pieces that did not match their hash.
+    pub hash_fail_count: u64,
+    /// Times a peer let its requests wait too long.
+    pub stall_count: u64,
+}
+
+/// The machine. See the module's text.
+#[derive(Debug)]
+pub struct Swarm {
+    config: Config,
+    geometry: Geometry,
+    rng: Rng,
+    have: Bitfield,
+    pieces: Vec<PieceState>,
+    /// The pieces that are arriving.
+    arriving: Vec<u32>,
+    /// Blocks of arriving pieces that are neither here nor asked for.
+    unasked_count: u32,
+    /// Bytes of buffers in arriving and checked pieces.
+    arriving_bytes: usize,
+    /// Pieces that failed with several senders.
+    suspects: BTreeSet<u32>,
+    picker: Picker,
+    /// Peers counted as holding everything.
+    whole_count: u32,
+    peers: Slab<Peer>,
+    generation: u32,
+    contacts: Contacts,
+    contacts_changed: bool,
+    announcer: Announcer,
+    cache: Cache,
+    /// Peers whose next upload waits for room in the cache.
+    starved: VecDeque<PeerKey>,
+    ledger: Ledger,
+    counts: Counts,
+    deadlines: Deadlines<{ timers::KINDS }>,
+    /// Requests became free: every peer may get more to do.
+    hungry: bool,
+    turn: usize,
+    outputs: VecDeque<Output>,
+}
+
+impl Swarm {
+    /// A swarm for a content of this geometry, of which `have` is here already.
+    pub fn new(config: Config, geometry: Geometry, have: Bitfield) -> Self {
+        assert_eq!(have.len(), geometry.piece_count(), "one bit per piece");
+        let state = |piece| {
+            if have.get(piece) {
+                PieceState::Have
+            } else {
+                PieceState::Missing
+            }
+        };
+        Self {
+            rng: Rng::new(config.seed),
+            pieces: (0..have.len()).map(state).collect(),
+            picker: Picker::new(&have),
+            cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
+            config,
+            geometry,
+            have,
+            arriving: Vec::new(),
+            unasked_count: 0,
+            arriving_bytes: 0,
+            suspects: BTreeSet::new(),
+            whole_count: 0,
+            peers: Slab::new(),
+            generation: 0,
+            contacts: Contacts::default(),
+            contacts_changed: false,
+            announcer: Announcer::default(),
+            starved: VecDeque::new(),
+            ledger: Ledger::default(),
+            counts: Counts::default(),
+            deadlines: Deadlines::default(),
+            hungry: false,
+            turn: 0,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn handle_input(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Disconnected { peer } => self.disconnected(now, peer),
+            Input::Received { peer, message } => {
+                if let Err(reason) = self.received(now, peer, message) {
+                    self.disconnect(peer, reason);
+                }
+            }
+            Input::Extended {
+                peer,
+                requests_max,
+                port,
+                is_upload_only,
+            } => {
+                self.extended(peer, requests_max, port, is_upload_only);
+            }
+            Input::Landed {
+                peer,
+                block,
+                spoilt,
+            } => {
+                if let Err(reason) = self.block_landed(now, peer, block, spoilt) {
+                    self.disconnect(peer, reason);
+                }
+            }
+            Input::Checked {
+                piece,
+                verdict,
+                buffer,
+            } => self.checked(now, piece, verdict, buffer),
+            Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
+            Input::Found { peers } => self.found(peers, now),
+            Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
+            Input::DialFailed { addr } => {
+                self.contacts.failed(now, addr, &mut self.rng);
+                self.contacts_changed = true;
+            }
+            Input::Joined { batch } => {
+                self.announcer.set_batch(batch);
+                self.announcer.joined();
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Takes in that time has passed.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.run_timers(now);
+        self.settle(now);
+    }
+
+    /// When [`Swarm::handle_timeout`] is to be called, if at all.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.deadlines.next(), self.announcer.next_due()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The next thing to do, if there is any.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Moves the pieces that are to be reported into `pieces`.
+    pub fn take_report(&mut self, now: Time, pieces: &mut Vec<u32>) {
+        self.announcer.take(now, pieces);
+    }
+
+    /// Follows up on a change: gives work to those who can take it, and dials who is due.
+    fn settle(&mut self, now: Time) {
+        if self.hungry {
+            self.hungry = false;
+            self.fill_all(now);
+        }
+        if self.contacts_changed {
+            self.contacts_changed = false;
+            self.dial(now);
+        }
+        self.arm_timers(now);
+    }
+
+    /// The pieces that are verified and written.
+    pub fn have(&self) -> &Bitfield {
+        &self.have
+    }
+
+    /// The sizes of the content.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Whether everything is here.
+    pub fn is_complete(&self) -> bool {
+        self.have.is_all()
+    }
+
+    /// Counts since the start.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What each address sent and got.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Copies of the rarest missing piece among our neighbours; of any piece, when none is missing.
+    pub fn least_copies(&self) -> u32 {
+        u32::from(self.picker.rarest().unwrap_or(0)) + self.whole_count
+    }
+
+    /// Every link: its key, where the peer listens, what part of the content it has, and its rates down and up.
+    pub fn links(&self) -> impl Iterator<Item = LinkView> + '_ {
+        self.peers.iter().map(|(slot, peer)| LinkView {
+            key: PeerKey {
+                slot: slot as u32,
+                generation: peer.generation,
+            },
+            addr: self.ledger.accounts()[peer.account as usize].addr,
+            pieces_had: peer.has.count(),
+            down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
+            up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
+            is_interested: peer.is_interested,
+        })
+    }
+
+    /// Number of links.
+    pub fn link_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    fn peer(&self, key: PeerKey) -> Option<&Peer> {
+        self.peers
+            .get(key.slot())
+            .filter(|peer| peer.generation == key.generation)
+    }
+
+    fn peer_mut(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        self.peers
+            .get_mut(key.slot())
+            .filter(|peer| peer.generation == key.generation)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = PeerKey> + '_ {
+        self.peers.iter().map(|(slot, peer)| PeerKey {
+            slot: slot as u32,
+            generation: peer.generation,
+        })
+    }
+
+    fn send(&mut self, peer: PeerKey, message: Message<'static>) {
+        self.outputs.push_back(Output::Send { peer, message });
+    }
+}
+
+/// A link, as seen from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkView {
+    /// Which.
+    pub key: PeerKey,
+    /// Where the peer listens.
+    pub addr: SocketAddr,
+    /// How many pieces it has.
+    pub pieces_had: u32,
+    /// What it sends us.
+    pub down_bytes_per_second: u64,
+    /// What we send it.
+    pub up_bytes_per_second: u64,
+    /// Whether it wants something of us.
+    pub is_interested: bool,
+}

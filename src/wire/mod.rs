@@ -4,11 +4,19 @@
 //! but the stream decoder's, opens nothing, and never panics on input: what others sent ends in a value or in a
 //! [`WireError`], and nothing is allocated before its length was checked.
 
+pub mod bencode;
+pub mod extension;
+pub mod info_builder;
+pub mod metainfo;
 pub mod native;
+pub mod peer;
+pub mod peer_decoder;
 
 use std::fmt;
 
 use byteorder::{BigEndian, ByteOrder, WriteBytesExt};
+
+use bencode::BencodeError;
 
 /// Bytes that a length-prefixed text may have (native protocol, "str").
 pub const TEXT_BYTES_MAX: usize = 1024;
@@ -32,6 +40,12 @@ pub enum WireError {
     FrameLength,
     /// A frame has a type that was never agreed on.
     UnknownType,
+    /// A block is longer than agreed on.
+    BlockTooLong,
+    /// The first bytes are not BitTorrent's.
+    NotBitTorrent,
+    /// A part of it is not bencode.
+    Bencode(BencodeError),
 }
 
 impl WireError {
@@ -46,6 +60,9 @@ impl WireError {
             Self::FrameTooLong => "a frame is too long",
             Self::FrameLength => "a frame has the wrong length for its type",
             Self::UnknownType => "a frame has an unknown type",
+            Self::BlockTooLong => "a block is longer than agreed on",
+            Self::NotBitTorrent => "the handshake is not BitTorrent's",
+            Self::Bencode(error) => error.reason(),
         }
     }
 }
@@ -57,6 +74,12 @@ impl fmt::Display for WireError {
 }
 
 impl std::error::Error for WireError {}
+
+impl From<BencodeError> for WireError {
+    fn from(error: BencodeError) -> Self {
+        Self::Bencode(error)
+    }
+}
 
 /// Takes values from the front of a slice. Integers are big-endian; a failed call takes nothing.
 #[derive(Clone, Debug)]
@@ -180,25 +203,20 @@ mod tests {
         bytes
     }
 
-    fn read(bytes: &[u8]) -> Result<(u8, u16, u32, u64, &str, [u8; 4]), WireError> {
+    fn read(bytes: &[u8]) -> Result<([u64; 4], &str, [u8; 4]), WireError> {
         let mut reader = Reader::new(bytes);
-        Ok((
-            reader.u8()?,
-            reader.u16()?,
-            reader.u32()?,
-            reader.u64()?,
-            reader.str()?,
-            reader.array()?,
-        ))
+        let small = [reader.u8()?.into(), reader.u16()?.into()];
+        let large = [reader.u32()?.into(), reader.u64()?];
+        let integers = [small[0], small[1], large[0], large[1]];
+        Ok((integers, reader.str()?, reader.array()?))
     }
 
     #[test]
     fn reads_what_was_put_and_nothing_beyond_the_end() {
         let bytes = sample();
         assert_eq!(bytes[..7], [1, 2, 3, 4, 5, 6, 7]);
-        let expected = (1, 0x0203, 0x0405_0607, 0x0809_0a0b_0c0d_0e0f, "Grüße");
-        let (a, b, c, d, e, tail) = read(&bytes).expect("whole");
-        assert_eq!(((a, b, c, d, e), &tail), (expected, b"tail"));
+        let integers = [1, 0x0203, 0x0405_0607, 0x0809_0a0b_0c0d_0e0f];
+        assert_eq!(read(&bytes), Ok((integers, "Grüße", *b"tail")));
         for cut in 0..bytes.len() {
             assert_eq!(read(&bytes[..cut]), Err(WireError::Truncated), "{cut}");
         }

@@ -1,0 +1,121 @@
+//! Whom to serve: slots, free ones given at once, taken ones passed on in turn.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::peer::PeerKey;
+use super::{Swarm, timers};
+use crate::base::Time;
+use crate::wire::peer::Message;
+
+/// How long a slot is kept while others wait (Cohen's interval).
+pub(super) const SLOT_TIME: Duration = Duration::from_secs(10);
+/// How long an unchoked peer may take to become interested while others wait.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+impl Swarm {
+    fn slots_free(&self) -> usize {
+        let taken = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.am_choking)
+            .count();
+        self.config.upload_slots_max.saturating_sub(taken)
+    }
+
+    /// Gives free slots: to `newcomer` without waiting for its interest, and to those who wait longest.
+    pub(super) fn fill_slots(&mut self, now: Time, newcomer: Option<PeerKey>) {
+        let mut free = self.slots_free();
+        if free == 0 {
+            return;
+        }
+        for key in self.waiting() {
+            if free == 0 {
+                return;
+            }
+            self.unchoke(now, key);
+            free -= 1;
+        }
+        if let Some(key) = newcomer.filter(|_| free > 0) {
+            self.unchoke(now, key);
+        }
+    }
+
+    /// Interested peers that are choked, those who wait longest first.
+    fn waiting(&self) -> Vec<PeerKey> {
+        let mut waiting: Vec<PeerKey> = self
+            .keys()
+            .filter(|key| {
+                let peer = &self.peers[key.slot()];
+                peer.is_interested && peer.am_choking
+            })
+            .collect();
+        waiting.sort_by_key(|key| (self.peers[key.slot()].waiting_since, *key));
+        waiting
+    }
+
+    pub(super) fn interested(&mut self, now: Time, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        peer.is_interested = true;
+        if peer.am_choking {
+            peer.waiting_since = now;
+            self.fill_slots(now, None);
+            self.deadlines.set_if_idle(timers::ROTATE, now);
+        }
+    }
+
+    pub(super) fn not_interested(&mut self, now: Time, key: PeerKey) {
+        self.peers[key.slot()].is_interested = false;
+        if !self.waiting().is_empty() {
+            self.deadlines.set(timers::ROTATE, now);
+        }
+    }
+
+    fn unchoke(&mut self, now: Time, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        if peer.am_choking {
+            peer.am_choking = false;
+            peer.choke_changed_at = now;
+            self.send(key, Message::Unchoke);
+        }
+    }
+
+    fn choke(&mut self, now: Time, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        peer.am_choking = true;
+        peer.choke_changed_at = now;
+        peer.waiting_since = now;
+        self.send(key, Message::Choke);
+        self.drop_requests(key);
+    }
+
+    /// Passes slots on: first those that nobody uses, then those that were held longest.
+    pub(super) fn rotate(&mut self, now: Time) {
+        for waiter in self.waiting() {
+            let holder = self
+                .keys()
+                .filter(|key| {
+                    let peer = &self.peers[key.slot()];
+                    let time = if peer.is_interested {
+                        SLOT_TIME
+                    } else {
+                        SETTLE_TIME
+                    };
+                    !peer.am_choking && now.since(peer.choke_changed_at) >= time
+                })
+                .max_by_key(|key| {
+                    let peer = &self.peers[key.slot()];
+                    (!peer.is_interested, Reverse(peer.choke_changed_at))
+                });
+            if self.slots_free() == 0 {
+                let Some(holder) = holder else { break };
+                self.choke(now, holder);
+            }
+            self.unchoke(now, waiter);
+        }
+        if !self.waiting().is_empty() {
+            self.deadlines
+                .set(timers::ROTATE, now + Duration::from_secs(1));
+        }
+    }
+}

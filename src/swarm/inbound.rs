@@ -1,0 +1,196 @@
+//! What a peer's messages change.
+
+use std::time::Duration;
+
+use super::links::Reason;
+use super::peer::PeerKey;
+use super::{Output, Swarm, timers};
+use crate::base::{Bitfield, Time};
+use crate::wire::peer::{BLOCK_LEN, BlockRequest, Message};
+
+impl Swarm {
+    pub(super) fn received(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        message: Message<'_>,
+    ) -> Result<(), Reason> {
+        let Some(peer) = self.peer_mut(key) else {
+            return Ok(());
+        };
+        peer.received_at = now;
+        let fast = peer.hello.fast;
+        match message {
+            Message::KeepAlive | Message::Port { .. } | Message::Extended { .. } => Ok(()),
+            Message::Choke => {
+                peer.is_choking = true;
+                if !fast {
+                    self.lose_requests(key, true);
+                    self.hungry = true;
+                }
+                Ok(())
+            }
+            Message::Unchoke => {
+                peer.is_choking = false;
+                self.fill(now, key);
+                Ok(())
+            }
+            Message::Interested => {
+                self.interested(now, key);
+                Ok(())
+            }
+            Message::NotInterested => {
+                self.not_interested(now, key);
+                Ok(())
+            }
+            Message::Have { piece } => self.peer_has(now, key, piece),
+            Message::Bitfield { bytes } => {
+                let bits = Bitfield::from_bytes(self.geometry.piece_count(), bytes);
+                self.possesses(now, key, bits.ok_or(Reason::BadBitfield)?)
+            }
+            Message::HaveAll if fast => {
+                self.possesses(now, key, Bitfield::all(self.geometry.piece_count()))
+            }
+            Message::HaveNone if fast => {
+                self.possesses(now, key, Bitfield::none(self.geometry.piece_count()))
+            }
+            Message::Request(request) => self.requested(now, key, request),
+            Message::Cancel(request) => {
+                self.cancelled(key, request);
+                Ok(())
+            }
+            Message::Reject(request) if fast => self.rejected(now, key, request),
+            Message::Suggest { piece } | Message::AllowedFast { piece } if fast => {
+                if piece < self.geometry.piece_count() {
+                    Ok(())
+                } else {
+                    Err(Reason::NoSuchPiece)
+                }
+            }
+            Message::HaveAll
+            | Message::HaveNone
+            | Message::Reject(_)
+            | Message::Suggest { .. }
+            | Message::AllowedFast { .. } => Err(Reason::NotNegotiated),
+        }
+    }
+
+    /// A peer said, once and first, what it has.
+    fn possesses(&mut self, now: Time, key: PeerKey, bits: Bitfield) -> Result<(), Reason> {
+        let peer = &mut self.peers[key.slot()];
+        if peer.possession_known {
+            return Err(Reason::LatePossession);
+        }
+        peer.possession_known = true;
+        peer.counted_whole = bits.is_all();
+        peer.wanted_count = bits.count_beyond(&self.have);
+        if peer.counted_whole {
+            self.whole_count += 1;
+        } else {
+            bits.ones().for_each(|piece| self.picker.increase(piece));
+        }
+        self.peers[key.slot()].has = bits;
+        self.update_interest(key);
+        self.fill(now, key);
+        Ok(())
+    }
+
+    /// A peer got a piece.
+    fn peer_has(&mut self, now: Time, key: PeerKey, piece: u32) -> Result<(), Reason> {
+        if piece >= self.geometry.piece_count() {
+            return Err(Reason::NoSuchPiece);
+        }
+        let peer = &mut self.peers[key.slot()];
+        peer.possession_known = true;
+        if !peer.has.set(piece) {
+            return Ok(());
+        }
+        self.picker.increase(piece);
+        if !self.have.get(piece) {
+            self.peers[key.slot()].wanted_count += 1;
+        }
+        self.update_interest(key);
+        self.fill(now, key);
+        Ok(())
+    }
+
+    /// A peer asks for a block.
+    fn requested(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
+        let contained = self.geometry.contains(request) && self.have.get(request.piece);
+        let waiting_max = self.config.waiting_requests_max;
+        let peer = &mut self.peers[key.slot()];
+        let queued = peer.requests.len();
+        let refused =
+            peer.am_choking || !contained || request.len > BLOCK_LEN || queued >= waiting_max;
+        if !refused {
+            peer.requests.push_back(request);
+            if queued == 0 {
+                self.outputs.push_back(Output::Upload { peer: key });
+            }
+            return Ok(());
+        }
+        if peer.hello.fast {
+            peer.refused_count += 1;
+            if peer.refused_count > REFUSED_MAX && now.since(peer.choke_changed_at) > GRACE {
+                return Err(Reason::BadRequest);
+            }
+            self.send(key, Message::Reject(request));
+            return Ok(());
+        }
+        if queued >= waiting_max * 2 {
+            return Err(Reason::TooManyRequests);
+        }
+        // Without the fast extension a request may cross our choke on the wire: it is dropped, as the choke said.
+        if peer.am_choking {
+            Ok(())
+        } else {
+            Err(Reason::BadRequest)
+        }
+    }
+
+    /// A peer takes a request back.
+    fn cancelled(&mut self, key: PeerKey, request: BlockRequest) {
+        let peer = &mut self.peers[key.slot()];
+        let Some(at) = peer.requests.iter().position(|&waiting| waiting == request) else {
+            return;
+        };
+        peer.requests.remove(at);
+        if peer.hello.fast {
+            self.send(key, Message::Reject(request));
+        }
+    }
+
+    /// A peer will not answer a request of ours.
+    fn rejected(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
+        let block = self
+            .geometry
+            .block_index(request)
+            .ok_or(Reason::BadReject)?;
+        let peer = &mut self.peers[key.slot()];
+        let names =
+            |asked: &super::peer::Asked| (asked.piece, asked.block) == (request.piece, block);
+        if let Some(at) = peer.cancelled.iter().position(names) {
+            peer.cancelled.remove(at);
+            return Ok(());
+        }
+        let at = peer.asked.iter().position(names).ok_or(Reason::BadReject)?;
+        let asked = peer.asked.remove(at).expect("it was just found");
+        // Whoever rejects while it lets us ask would only reject again: it is asked nothing for a moment.
+        if !peer.is_choking {
+            peer.resume_at = now + REJECT_PAUSE;
+            self.deadlines
+                .bring_forward(timers::SWEEP, now + REJECT_PAUSE);
+        }
+        self.disown(key, asked.piece);
+        self.release(asked);
+        self.hungry = true;
+        Ok(())
+    }
+}
+
+/// Refused requests after which a peer is a nuisance (libtorrent drops after 300).
+const REFUSED_MAX: u32 = 4_000;
+/// How long a peer is left alone that rejects although it has us unchoked.
+const REJECT_PAUSE: Duration = Duration::from_secs(1);
+/// How long after a choke requests may still be under way.
+const GRACE: Duration = Duration::from_secs(10);

@@ -1,0 +1,297 @@
+//! Where arriving bytes go, and what becomes of a piece when its last block is here.
+//!
+//! One writer per block: the first arrival lands in its place in the piece's buffer; a second arrival of a block
+//! that is already landing goes aside, and whichever is whole first is the block.
+
+use super::links::Reason;
+use super::peer::{Asked, Goes, Incoming, PeerKey};
+use super::pieces::{PieceState, Sender};
+use super::requests::SIDE_BYTES;
+use super::{Output, Swarm, Verdict};
+use crate::base::{PieceBuf, Time};
+use crate::wire::peer::BlockRequest;
+
+/// Blocks that a peer may send unasked before it is dropped; a few may cross a choke or a time-out.
+const UNREQUESTED_MAX: u32 = 256;
+
+impl Swarm {
+    /// The head of a block came: its bytes follow.
+    pub fn block_started(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        request: BlockRequest,
+    ) -> Result<(), Reason> {
+        let block = self.geometry.block_index(request).ok_or(Reason::BadBlock)?;
+        let Some(peer) = self
+            .peers
+            .get_mut(key.slot())
+            .filter(|p| p.generation == key.generation)
+        else {
+            return Ok(());
+        };
+        peer.received_at = now;
+        peer.progress_at = now;
+        let names = |asked: &Asked| (asked.piece, asked.block) == (request.piece, block);
+        let expected = peer.asked.iter().any(names) || peer.cancelled.iter().any(names);
+        if !expected {
+            peer.unasked_count += 1;
+            if peer.unasked_count > UNREQUESTED_MAX {
+                return Err(Reason::Unrequested);
+            }
+        }
+        let goes = match &mut self.pieces[request.piece as usize] {
+            PieceState::Arriving(arriving)
+                if expected && !(arriving.is_suspect && arriving.owner != Some(key)) =>
+            {
+                match &mut arriving.blocks[block as usize] {
+                    state if state.landed => Goes::Away,
+                    state if state.landing.is_none() => {
+                        state.landing = Some(key);
+                        Goes::InPlace
+                    }
+                    _ => Goes::Aside,
+                }
+            }
+            _ => Goes::Away,
+        };
+        peer.incoming = Some(Incoming {
+            request,
+            filled: 0,
+            goes,
+        });
+        Ok(())
+    }
+
+    /// Where the next bytes of the block that is coming in belong; `None` if nobody needs them.
+    pub fn landing(&mut self, key: PeerKey) -> Option<&mut [u8]> {
+        let peer = self
+            .peers
+            .get_mut(key.slot())
+            .filter(|p| p.generation == key.generation)?;
+        let incoming = peer.incoming?;
+        let BlockRequest { piece, begin, len } = incoming.request;
+        let rest = incoming.filled as usize..len as usize;
+        match incoming.goes {
+            Goes::Away => None,
+            Goes::Aside => {
+                if peer.side.is_empty() {
+                    peer.side = vec![0; SIDE_BYTES].into();
+                }
+                Some(&mut peer.side[rest])
+            }
+            Goes::InPlace => {
+                let PieceState::Arriving(arriving) = &mut self.pieces[piece as usize] else {
+                    return None;
+                };
+                let index = self.geometry.block_index(incoming.request)?;
+                if arriving.blocks[index as usize].landing != Some(key) {
+                    return None;
+                }
+                let begin = begin as usize;
+                Some(&mut arriving.buffer.bytes_mut()[begin + rest.start..begin + rest.end])
+            }
+        }
+    }
+
+    /// `count` more bytes of the block that is coming in were put where they belong, or dropped if nobody needs them.
+    pub fn landed(&mut self, now: Time, key: PeerKey, count: usize) {
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
+        if let Some(incoming) = &mut peer.incoming {
+            incoming.filled += count as u32;
+        }
+        peer.down.add(now, count);
+        peer.progress_at = now;
+        let account = peer.account;
+        self.counts.down_bytes += count as u64;
+        self.ledger.account_mut(account).down_bytes += count as u64;
+    }
+
+    /// The last byte of the block that is coming in was put where it belongs.
+    pub fn block_ended(&mut self, now: Time, key: PeerKey) {
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
+        let Some(incoming) = peer.incoming.take() else {
+            return;
+        };
+        debug_assert_eq!(incoming.filled, incoming.request.len);
+        let block = self
+            .geometry
+            .block_index(incoming.request)
+            .expect("it was checked when it started");
+        let piece = incoming.request.piece;
+        let was_asked = self.answer(key, piece, block);
+        if self.settle_block(key, incoming, block) {
+            self.peers[key.slot()].is_snubbed = false;
+        } else {
+            self.counts.wasted_bytes += u64::from(incoming.request.len);
+        }
+        if was_asked {
+            self.release(Asked {
+                piece,
+                block,
+                at: now,
+            });
+        }
+        if let Some(arriving) = self.arriving(piece) {
+            if arriving.blocks[block as usize].landed && arriving.blocks[block as usize].asked > 0 {
+                self.cancel_others(key, piece, block);
+            }
+            if self
+                .arriving(piece)
+                .is_some_and(super::pieces::Arriving::is_complete)
+            {
+                self.check_piece(piece);
+            }
+        }
+        self.fill(now, key);
+        if self.hungry {
+            self.settle(now);
+        }
+    }
+
+    /// The simulator's arrival of a whole block.
+    pub(super) fn block_landed(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        request: BlockRequest,
+        spoilt: bool,
+    ) -> Result<(), Reason> {
+        self.block_started(now, key, request)?;
+        let lands = self
+            .peer(key)
+            .and_then(|p| p.incoming)
+            .is_some_and(|i| i.goes != Goes::Away);
+        if spoilt && lands && self.arriving(request.piece).is_some() {
+            self.with_arriving(request.piece, |arriving| arriving.buffer.spoil());
+        }
+        self.landed(now, key, request.len as usize);
+        self.block_ended(now, key);
+        Ok(())
+    }
+
+    /// Strikes a block off the list of what a peer owes; says whether it was still asked for.
+    fn answer(&mut self, key: PeerKey, piece: u32, block: u32) -> bool {
+        let peer = &mut self.peers[key.slot()];
+        let names = |asked: &Asked| (asked.piece, asked.block) == (piece, block);
+        if let Some(at) = peer.asked.iter().position(names) {
+            peer.asked.remove(at);
+            return true;
+        }
+        if let Some(at) = peer.cancelled.iter().position(names) {
+            peer.cancelled.remove(at);
+        }
+        false
+    }
+
+    /// Makes a whole block part of its piece; false if it was not needed.
+    fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
+        let BlockRequest { piece, begin, len } = incoming.request;
+        let sender = Sender {
+            peer: key,
+            account: self.peers[key.slot()].account,
+        };
+        let Some(arriving) = self.arriving(piece) else {
+            return false;
+        };
+        let state = arriving.blocks[block as usize];
+        let usable = match incoming.goes {
+            Goes::Away => false,
+            Goes::InPlace => state.landing == Some(key),
+            Goes::Aside => !state.landed,
+        };
+        if !usable {
+            return false;
+        }
+        if incoming.goes == Goes::Aside {
+            let side = std::mem::take(&mut self.peers[key.slot()].side);
+            self.with_arriving(piece, |arriving| {
+                if let Some(place) = arriving
+                    .buffer
+                    .bytes_mut()
+                    .get_mut(begin as usize..(begin + len) as usize)
+                {
+                    place.copy_from_slice(&side[..len as usize]);
+                }
+            });
+            self.peers[key.slot()].side = side;
+        }
+        self.with_arriving(piece, |arriving| arriving.land(block, sender));
+        true
+    }
+
+    /// A link is going: the block that it is writing is nobody's again.
+    pub(super) fn stop_landing(&mut self, key: PeerKey) {
+        let Some(incoming) = self.peers[key.slot()].incoming.take() else {
+            return;
+        };
+        let Some(block) = self.geometry.block_index(incoming.request) else {
+            return;
+        };
+        if incoming.goes == Goes::InPlace && self.arriving(incoming.request.piece).is_some() {
+            self.with_arriving(incoming.request.piece, |arriving| {
+                let state = &mut arriving.blocks[block as usize];
+                if state.landing == Some(key) {
+                    state.landing = None;
+                }
+            });
+        }
+    }
+
+    /// A worker has judged a piece.
+    pub(super) fn checked(&mut self, now: Time, piece: u32, verdict: Verdict, buffer: PieceBuf) {
+        let state = std::mem::replace(&mut self.pieces[piece as usize], PieceState::Missing);
+        let PieceState::Checking(senders) = state else {
+            unreachable!("piece {piece} was not being checked");
+        };
+        self.arriving_bytes -= buffer.len();
+        self.hungry = true;
+        match verdict {
+            Verdict::Good => self.verified(now, piece, buffer),
+            Verdict::Wrong => {
+                self.counts.hash_fail_count += 1;
+                self.config.pool.restore(buffer);
+                self.picker.insert(piece);
+                if let [sender] = senders[..] {
+                    self.ban(sender.peer, sender.account, piece);
+                } else {
+                    self.suspects.insert(piece);
+                }
+            }
+            Verdict::Unwritten(error) => {
+                self.config.pool.restore(buffer);
+                self.picker.insert(piece);
+                self.outputs.push_back(Output::Failed(error));
+            }
+        }
+    }
+
+    fn verified(&mut self, now: Time, piece: u32, buffer: PieceBuf) {
+        self.pieces[piece as usize] = PieceState::Have;
+        self.have.set(piece);
+        self.suspects.remove(&piece);
+        self.outputs.push_back(Output::Broadcast { piece });
+        self.announcer.verified(now, piece);
+        self.cache.keep_piece(piece, buffer);
+        let complete = self.is_complete();
+        let keys: Vec<PeerKey> = self.keys().collect();
+        for key in keys {
+            let peer = &mut self.peers[key.slot()];
+            if peer.has.get(piece) {
+                peer.wanted_count -= 1;
+            }
+            if complete || peer.wanted_count == 0 {
+                self.update_interest(key);
+            }
+        }
+        if complete {
+            self.announcer.hurry(now);
+            self.contacts_changed = true;
+            self.outputs.push_back(Output::Complete);
+        }
+    }
+}

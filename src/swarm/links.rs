@@ -1,0 +1,304 @@
+//! Links come and go: who is let in, which of two conns between a pair stays, and why one is closed.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::contacts::Found;
+use super::peer::{Hello, Peer, PeerKey};
+use super::{Output, Swarm};
+use crate::base::{PeerId, Time};
+use crate::wire::peer::Message;
+
+/// Why a link is closed or refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is ourselves.
+    Ourselves,
+    /// There is another conn between the two, and that one stays.
+    Duplicate,
+    /// There are links enough.
+    Full,
+    /// It was banned.
+    Banned,
+    /// Neither side needs anything of the other.
+    BothComplete,
+    /// It said nothing for too long.
+    Silent,
+    /// It named a piece that does not exist.
+    NoSuchPiece,
+    /// Its bitfield has a wrong size or spare bits.
+    BadBitfield,
+    /// It said twice, or too late, what it has.
+    LatePossession,
+    /// It used the fast extension without having negotiated it.
+    NotNegotiated,
+    /// It asked for what it may not ask.
+    BadRequest,
+    /// It asked for too much at once.
+    TooManyRequests,
+    /// It rejected what nobody had asked.
+    BadReject,
+    /// It keeps sending blocks that nobody asked for.
+    Unrequested,
+    /// It sent a block that is not one of ours.
+    BadBlock,
+    /// It alone sent a piece that is wrong.
+    CorruptPiece,
+    /// What it asked for cannot be read any more.
+    Unreadable,
+}
+
+impl Reason {
+    /// One line for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Ourselves => "it is ourselves",
+            Self::Duplicate => "there is another connection between the two of us",
+            Self::Full => "we have connections enough",
+            Self::Banned => "it is banned",
+            Self::BothComplete => "neither side needs anything",
+            Self::Silent => "it was silent for too long",
+            Self::NoSuchPiece => "it named a piece that does not exist",
+            Self::BadBitfield => "its bitfield has a wrong size or spare bits",
+            Self::LatePossession => "it said twice or too late what it has",
+            Self::NotNegotiated => "it used an extension that was not negotiated",
+            Self::BadRequest => "it asked for what it may not ask",
+            Self::TooManyRequests => "it asked for too much at once",
+            Self::BadReject => "it rejected what nobody had asked",
+            Self::Unrequested => "it keeps sending what nobody asked for",
+            Self::BadBlock => "it sent a block that is not in the content",
+            Self::CorruptPiece => "it sent a corrupt piece",
+            Self::Unreadable => "what it asked for cannot be read",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+/// Links that we look for; beyond them we take what comes.
+const LINKS_WANTED: usize = 40;
+
+impl Swarm {
+    /// A conn has finished its handshakes: a new link, or the reason why there is none.
+    ///
+    /// Of two conns between one pair the one that was dialled by the greater peer id stays, on both sides. The one
+    /// that gives way is closed without back-off.
+    pub fn connect(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Reason> {
+        let dialled = hello.dialled.then_some(hello.remote);
+        let outcome = self.admit(now, hello);
+        match outcome {
+            Ok(_) => {}
+            Err(Reason::Duplicate) => {
+                let twin = self.key_of(hello.id).expect("a duplicate has a twin");
+                self.contacts.linked(twin, hello.id, dialled);
+            }
+            Err(_) => {
+                if let Some(addr) = dialled {
+                    self.contacts.failed(now, addr, &mut self.rng);
+                    self.contacts.forget(hello.id, addr);
+                }
+            }
+        }
+        self.contacts_changed = true;
+        self.settle(now);
+        outcome
+    }
+
+    fn admit(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Reason> {
+        if hello.id == self.config.id {
+            return Err(Reason::Ourselves);
+        }
+        if self.ledger.is_banned(Some(hello.id), hello.remote) {
+            return Err(Reason::Banned);
+        }
+        let twin = self.key_of(hello.id);
+        if let Some(twin) = twin {
+            let theirs = self.peers[twin.slot()].hello.dialled;
+            let ours_is_right = self.config.id > hello.id;
+            if theirs == hello.dialled || hello.dialled != ours_is_right {
+                return Err(Reason::Duplicate);
+            }
+        } else if self.peers.len() >= self.config.links_max {
+            return Err(Reason::Full);
+        }
+        let key = self.insert(now, hello);
+        let dialled = hello.dialled.then_some(hello.remote);
+        self.contacts.linked(key, hello.id, dialled);
+        if let Some(twin) = twin {
+            self.disconnect(twin, Reason::Duplicate);
+            self.disconnected(now, twin);
+        }
+        Ok(key)
+    }
+
+    fn insert(&mut self, now: Time, hello: Hello) -> PeerKey {
+        self.generation = self.generation.wrapping_add(1);
+        let addr = self.contacts.first_addr(hello.id).unwrap_or(hello.remote);
+        let account = self.ledger.open(addr);
+        let pieces = self.geometry.piece_count();
+        let slot = self
+            .peers
+            .insert(Peer::new(now, self.generation, hello, account, pieces));
+        let key = PeerKey {
+            slot: slot as u32,
+            generation: self.generation,
+        };
+        self.outputs.push_back(Output::Open { peer: key });
+        self.fill_slots(now, Some(key));
+        key
+    }
+
+    fn key_of(&self, id: PeerId) -> Option<PeerKey> {
+        self.keys()
+            .find(|key| self.peers[key.slot()].hello.id == id)
+    }
+
+    /// Asks for the link to be closed; it counts until the shell says that it is gone.
+    pub(super) fn disconnect(&mut self, peer: PeerKey, reason: Reason) {
+        if self.peer(peer).is_some() {
+            self.outputs.push_back(Output::Disconnect { peer, reason });
+        }
+    }
+
+    /// The link is gone: what it owed is asked of others at once.
+    pub(super) fn disconnected(&mut self, now: Time, key: PeerKey) {
+        if self.peer(key).is_none() {
+            return;
+        }
+        self.lose_requests(key, false);
+        self.stop_landing(key);
+        let peer = self.peers.remove(key.slot());
+        if peer.counted_whole {
+            self.whole_count -= 1;
+        } else {
+            peer.has
+                .ones()
+                .for_each(|piece| self.picker.decrease(piece));
+        }
+        let of_use = !(self.is_complete() && peer.has.is_all());
+        let banned = self
+            .ledger
+            .is_banned(Some(peer.hello.id), peer.hello.remote);
+        self.contacts
+            .unlinked(now, key, of_use && !banned, &mut self.rng);
+        self.contacts_changed = true;
+        self.hungry = true;
+        self.fill_slots(now, None);
+    }
+
+    /// The tracker named peers; they may be dialled from `dial_at` on.
+    pub(super) fn found(&mut self, peers: &[Found], dial_at: Time) {
+        for found in peers {
+            let unusable = found.id == Some(self.config.id)
+                || found
+                    .addrs
+                    .iter()
+                    .any(|&addr| self.ledger.is_banned(found.id, addr));
+            if unusable {
+                continue;
+            }
+            self.contacts.add(found, dial_at);
+            if let Some(key) = found.id.and_then(|id| self.key_of(id)) {
+                self.contacts
+                    .linked(key, self.peers[key.slot()].hello.id, None);
+            }
+        }
+        self.contacts_changed = true;
+    }
+
+    /// Dials every contact that is due, as far as links are wanted.
+    pub(super) fn dial(&mut self, now: Time) {
+        let leechers_only = self.is_complete();
+        while self.wants_links() {
+            let order = self.config.peer_order;
+            let due = self
+                .contacts
+                .next_dial(now, leechers_only, order, &mut self.rng);
+            let Some(addr) = due else { break };
+            self.outputs.push_back(Output::Connect { addr });
+        }
+        self.arm_dial();
+    }
+
+    /// Whether we look for more links.
+    pub(super) fn wants_links(&self) -> bool {
+        self.peers.len() < LINKS_WANTED.min(self.config.links_max)
+    }
+
+    /// Whether more contacts would help.
+    pub(super) fn lacks_peers(&self) -> bool {
+        let open = self.peers.len() + self.contacts.open_count(false);
+        !self.is_complete() && open < LINKS_WANTED
+    }
+
+    /// Bans the peer behind `account`, closes its link if there still is one, and accuses it before the tracker.
+    pub(super) fn ban(&mut self, key: PeerKey, account: u32, piece: u32) {
+        let addr = self.ledger.accounts()[account as usize].addr;
+        let Some(peer) = self.peer(key) else {
+            self.ledger.ban(PeerId([0; 20]), addr);
+            self.outputs.push_back(Output::Accuse { addr, piece });
+            return;
+        };
+        let (id, remote): (PeerId, SocketAddr) = (peer.hello.id, peer.hello.remote);
+        self.ledger.ban(id, addr);
+        self.contacts.forget(id, addr);
+        if remote != addr {
+            self.ledger.ban(id, remote);
+        }
+        self.outputs.push_back(Output::Accuse { addr, piece });
+        self.disconnect(key, Reason::CorruptPiece);
+    }
+
+    /// The extension handshake told us of the other side.
+    pub(super) fn extended(
+        &mut self,
+        key: PeerKey,
+        requests_max: Option<u32>,
+        port: Option<u16>,
+        is_upload_only: bool,
+    ) {
+        let Some(peer) = self
+            .peers
+            .get_mut(key.slot())
+            .filter(|p| p.generation == key.generation)
+        else {
+            return;
+        };
+        if let Some(requests_max) = requests_max {
+            peer.requests_max = (requests_max as usize).max(1);
+        }
+        peer.is_upload_only = is_upload_only;
+        if let (Some(port @ 1..), false) = (port, peer.hello.dialled) {
+            peer.account = self
+                .ledger
+                .open(SocketAddr::new(peer.hello.remote.ip(), port));
+        }
+    }
+
+    /// Says whether we want something of a peer, if that has changed; two who have everything part.
+    pub(super) fn update_interest(&mut self, key: PeerKey) {
+        let complete = self.is_complete();
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
+        if complete && peer.has.is_all() && peer.possession_known {
+            return self.disconnect(key, Reason::BothComplete);
+        }
+        let wants = peer.wanted_count > 0;
+        if wants != peer.am_interested {
+            peer.am_interested = wants;
+            self.send(
+                key,
+                if wants {
+                    Message::Interested
+                } else {
+                    Message::NotInterested
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What we know of one peer while its link lasts: flags, what it has, what we asked of it, what it asks of us.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::{Bitfield, PeerId, Rate, Time};
+use crate::wire::peer::BlockRequest;
+
+/// Names one link for as long as it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerKey {
+    pub(super) slot: u32,
+    pub(super) generation: u32,
+}
+
+impl PeerKey {
+    /// A small index, used again after the link is gone.
+    pub fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// What the handshakes of a new link said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// What the other side calls itself.
+    pub id: PeerId,
+    /// The other end of the conn.
+    pub remote: SocketAddr,
+    /// Whether we opened the conn.
+    pub dialled: bool,
+    /// Whether both sides speak the fast extension (BEP 6).
+    pub fast: bool,
+}
+
+/// A request of ours that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub piece: u32,
+    pub block: u32,
+    pub at: Time,
+}
+
+/// The block whose bytes are coming in on a link.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incoming {
+    pub request: BlockRequest,
+    pub filled: u32,
+    pub goes: Goes,
+}
+
+/// Where the bytes of an incoming block go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goes {
+    /// To their place in the piece's buffer.
+    InPlace,
+    /// To the link's side buffer, since another peer is writing the block into its place.
+    Aside,
+    /// Nowhere: nobody needs them.
+    Away,
+}
+
+/// Nothing is known yet of how fast a peer is.
+const FIRST_PIPELINE_BLOCKS: usize = 64;
+/// How much of a peer's own pace we ask ahead of it.
+const PIPELINE_TIME_SECONDS: f64 = 0.4;
+/// Fewest requests in flight to a peer in good standing (libtorrent's least is 2; on a LAN 8 hides a turn of the loop).
+const PIPELINE_BLOCKS_MIN: f64 = 8.0;
+
+/// One link.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub generation: u32,
+    pub hello: Hello,
+    /// Index into the swarm's ledger.
+    pub account: u32,
+    pub has: Bitfield,
+    /// Counted as one that holds everything, not piece by piece.
+    pub counted_whole: bool,
+    /// Its possession message came: a bitfield is refused from now on.
+    pub possession_known: bool,
+    /// Pieces that it has and we have not.
+    pub wanted_count: u32,
+
+    pub am_choking: bool,
+    pub am_interested: bool,
+    pub is_choking: bool,
+    pub is_interested: bool,
+    pub is_upload_only: bool,
+    /// When our choke state last changed.
+    pub choke_changed_at: Time,
+    /// Since when it is interested and choked.
+    pub waiting_since: Time,
+
+    /// Requests it takes at a time (`reqq` of BEP 10).
+    pub requests_max: usize,
+    pub asked: VecDeque<Asked>,
+    /// Requests that were taken back, and may still be answered.
+    pub cancelled: VecDeque<Asked>,
+    /// The arriving piece that is this peer's task.
+    pub current: Option<u32>,
+    pub incoming: Option<Incoming>,
+    /// Memory for a block that another peer is landing already.
+    pub side: Box<[u8]>,
+    /// It let requests wait too long, and gets one at a time until it delivers.
+    pub is_snubbed: bool,
+    /// When payload last came, or the first request went to an idle peer.
+    pub progress_at: Time,
+    /// It rejected a request although it has us unchoked, and is asked nothing before this.
+    pub resume_at: Time,
+    /// Blocks that came unasked.
+    pub unasked_count: u32,
+
+    /// What it asks of us.
+    pub requests: VecDeque<BlockRequest>,
+    /// Requests of it that were refused.
+    pub refused_count: u32,
+
+    pub received_at: Time,
+    pub sent_at: Time,
+    pub down: Rate,
+    pub up: Rate,
+}
+
+impl Peer {
+    pub(super) fn new(now: Time, generation: u32, hello: Hello, account: u32, pieces: u32) -> Self {
+        Self {
+            generation,
+            hello,
+            account,
+            has: Bitfield::none(pieces),
+            counted_whole: false,
+            possession_known: false,
+            wanted_count: 0,
+            am_choking: true,
+            am_interested: false,
+            is_choking: true,
+            is_interested: false,
+            is_upload_only: false,
+            choke_changed_at: now,
+            waiting_since: Time::MAX,
+            requests_max: 250,
+            asked: VecDeque::new(),
+            cancelled: VecDeque::new(),
+            current: None,
+            incoming: None,
+            side: Box::default(),
+            is_snubbed: false,
+            progress_at: now,
+            resume_at: Time::ZERO,
+            unasked_count: 0,
+            requests: VecDeque::new(),
+            refused_count: 0,
+            received_at: now,
+            sent_at: now,
+            down: Rate::default(),
+            up: Rate::default(),
+        }
+    }
+
+    /// Whether requests may go to it now.
+    pub(super) fn is_servable(&self) -> bool {
+        !self.is_choking && self.am_interested
+    }
+
+    /// How many requests should be in flight to it: what it sends in a moment, within what it and we allow.
+    pub(super) fn pipeline_blocks(&self, requests_max: usize) -> usize {
+        if self.is_snubbed {
+            return 1;
+        }
+        let blocks_max = requests_max.min(self.requests_max).max(1);
+        let paced = match self.down.bytes_per_second() {
+            None => FIRST_PIPELINE_BLOCKS,
+            Some(rate) => {
+                let ahead = rate * PIPELINE_TIME_SECONDS / f64::from(crate::wire::peer::BLOCK_LEN);
+                ahead.max(PIPELINE_BLOCKS_MIN) as usize
+            }
+        };
+        paced.min(blocks_max)
+    }
+
+    /// How long it may leave requests without payload before they move elsewhere.
+    pub(super) fn stall_time(&self) -> Duration {
+        let Some(rate) = self.down.bytes_per_second().filter(|&rate| rate > 0.0) else {
+            return STALL_TIME_MAX;
+        };
+        let per_block = f64::from(crate::wire::peer::BLOCK_LEN) / rate;
+        Duration::from_secs_f64((4.0 * per_block).clamp(0.0, STALL_TIME_MAX.as_secs_f64()))
+            .max(STALL_TIME_MIN)
+    }
+
+    /// When its silence becomes a stall, if it owes us anything.
+    pub(super) fn stalls_at(&self) -> Option<Time> {
+        (!self.asked.is_empty()).then(|| self.progress_at + self.stall_time())
+    }
+}
+
+/// Bounds of the stall time: four times the usual time of a block, on a LAN (ALGORITHMS of the field: 0.5 to 10 s; the
+/// lower bound is raised so that a peer whose machine is busy for a moment is not punished).
+const STALL_TIME_MIN: Duration = Duration::from_secs(2);
+const STALL_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> Peer {
+        let hello = Hello {
+            id: PeerId([1; 20]),
+            remote: ([127, 0, 0, 1], 1).into(),
+            dialled: true,
+            fast: true,
+        };
+        Peer::new(Time::ZERO, 0, hello, 0, 8)
+    }
+
+    #[test]
+    fn the_pipeline_follows_the_pace_within_its_bounds() {
+        let mut peer = peer();
+        assert_eq!(peer.pipeline_blocks(256), FIRST_PIPELINE_BLOCKS);
+        let mut now = Time::from_nanos(1);
+        for _ in 0..40 {
+            now += Duration::from_millis(50);
+            peer.down.add(now, 50 << 20);
+        }
+        assert_eq!(peer.pipeline_blocks(256), 250);
+        peer.requests_max = 5;
+        assert_eq!(peer.pipeline_blocks(256), 5);
+        peer.is_snubbed = true;
+        assert_eq!(peer.pipeline_blocks(256), 1);
+    }
+
+    #[test]
+    fn a_slow_peer_is_given_more_time_than_a_fast_one() {
+        let mut slow = peer();
+        assert_eq!(slow.stall_time(), STALL_TIME_MAX);
+        let mut now = Time::from_nanos(1);
+        for _ in 0..40 {
+            now += Duration::from_millis(500);
+            slow.down.add(now, 8 << 10);
+        }
+        assert!(
+            slow.stall_time() > STALL_TIME_MIN,
+            "{:?}",
+            slow.stall_time()
+        );
+        let mut fast = peer();
+        for _ in 0..40 {
+            now += Duration::from_millis(50);
+            fast.down.add(now, 8 << 20);
+        }
+        assert_eq!(fast.stall_time(), STALL_TIME_MIN);
+        assert_eq!(fast.stalls_at(), None, "it owes nothing");
+    }
+}

@@ -1,0 +1,339 @@
+//! Which blocks to ask of whom: pipelines, orphans, and the end game.
+//!
+//! A piece is the task of one peer, so that its sender is known if it is wrong. Others help only when no piece is
+//! left to begin, or when no buffer is.
+
+use super::peer::{Asked, PeerKey};
+use super::pieces::{Arriving, PieceState};
+use super::{Order, Output, PeerOrder, Swarm, timers};
+use crate::base::Time;
+use crate::wire::peer::{BLOCK_LEN, Message};
+
+/// Verified pieces before rarest-first begins; until then any piece will do (libtorrent's `initial_picker_threshold`).
+const RANDOM_FIRST_PIECES: u32 = 4;
+/// Requests for one block at a time, in the end game.
+const ASKED_MAX: u8 = 2;
+/// Requests taken back that are remembered for each link.
+const CANCELLED_MAX: usize = 1_024;
+
+impl Swarm {
+    /// Gives every peer as much to do as it can take, in the order that the user chose.
+    pub(super) fn fill_all(&mut self, now: Time) {
+        let mut keys: Vec<PeerKey> = self.keys().collect();
+        match self.config.peer_order {
+            PeerOrder::Random => self.rng.shuffle(&mut keys),
+            PeerOrder::RoundRobin if !keys.is_empty() => {
+                self.turn = (self.turn + 1) % keys.len();
+                keys.rotate_left(self.turn);
+            }
+            PeerOrder::RoundRobin => {}
+        }
+        for key in keys {
+            self.fill(now, key);
+        }
+    }
+
+    /// Asks a peer for blocks until its pipeline is full or nothing is left to ask of it.
+    pub(super) fn fill(&mut self, now: Time, key: PeerKey) {
+        loop {
+            let Some(peer) = self.peer(key) else { return };
+            let full = peer.asked.len() >= peer.pipeline_blocks(self.config.requests_max);
+            if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
+                return;
+            }
+            let Some((piece, block)) = self.next_block(key) else {
+                return;
+            };
+            self.ask(now, key, piece, block);
+        }
+    }
+
+    fn ask(&mut self, now: Time, key: PeerKey, piece: u32, block: u32) {
+        self.with_arriving(piece, |arriving| arriving.ask(block));
+        let peer = &mut self.peers[key.slot()];
+        if peer.asked.is_empty() {
+            peer.progress_at = now;
+            self.deadlines
+                .bring_forward(timers::SWEEP, now + peer.stall_time());
+        }
+        peer.asked.push_back(Asked {
+            piece,
+            block,
+            at: now,
+        });
+        self.send(key, Message::Request(self.geometry.block(piece, block)));
+    }
+
+    /// Changes an arriving piece and keeps the total of unasked blocks.
+    pub(super) fn with_arriving<T>(
+        &mut self,
+        piece: u32,
+        change: impl FnOnce(&mut Arriving) -> T,
+    ) -> T {
+        let PieceState::Arriving(arriving) = &mut self.pieces[piece as usize] else {
+            unreachable!("piece {piece} is not arriving");
+        };
+        let before = arriving.unasked_count;
+        let result = change(arriving);
+        self.unasked_count = self.unasked_count - before + arriving.unasked_count;
+        result
+    }
+
+    pub(super) fn arriving(&self, piece: u32) -> Option<&Arriving> {
+        match &self.pieces[piece as usize] {
+            PieceState::Arriving(arriving) => Some(arriving),
+            _ => None,
+        }
+    }
+
+    /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
+    fn next_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+        if let Some(found) = self.own_block(key) {
+            return Some(found);
+        }
+        if self.unasked_count > 0
+            && let Some(piece) = self.orphan(key)
+        {
+            self.with_arriving(piece, |arriving| arriving.owner = Some(key));
+            self.peers[key.slot()].current = Some(piece);
+            return self.own_block(key);
+        }
+        if self.open_piece(key) {
+            return self.own_block(key);
+        }
+        if self.unasked_count > 0 {
+            return self.shared_block(key);
+        }
+        self.busy_block(key)
+    }
+
+    fn own_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+        let piece = self.peers[key.slot()].current?;
+        let block = self
+            .arriving(piece)
+            .filter(|a| a.owner == Some(key))
+            .and_then(Arriving::next_unasked);
+        if block.is_none() {
+            self.peers[key.slot()].current = None;
+        }
+        Some((piece, block?))
+    }
+
+    /// A piece that nobody has as a task.
+    fn orphan(&self, key: PeerKey) -> Option<u32> {
+        let has = &self.peers[key.slot()].has;
+        self.arriving.iter().copied().find(|&piece| {
+            let orphan = |a: &Arriving| a.owner.is_none() && a.unasked_count > 0;
+            has.get(piece) && self.arriving(piece).is_some_and(orphan)
+        })
+    }
+
+    /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
+    fn open_piece(&mut self, key: PeerKey) -> bool {
+        let first = self.have.count() < RANDOM_FIRST_PIECES;
+        let order = if first {
+            Order::Random
+        } else {
+            self.config.order
+        };
+        let has = &self.peers[key.slot()].has;
+        let Some(piece) = self.picker.pick(has, order, &mut self.rng) else {
+            return false;
+        };
+        let len = self.geometry.piece_len(piece) as usize;
+        let allowed =
+            self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
+        if !allowed {
+            return false;
+        }
+        let buffer = loop {
+            if let Some(buffer) = self.config.pool.lend(len) {
+                break buffer;
+            }
+            if !self.cache.evict_one() {
+                return false;
+            }
+        };
+        self.picker.remove(piece);
+        self.arriving_bytes += len;
+        let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
+        let mut arriving = Arriving::new(buffer, blocks, key, place);
+        arriving.is_suspect = self.suspects.contains(&piece);
+        self.unasked_count += arriving.unasked_count;
+        self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
+        self.arriving.push(piece);
+        self.peers[key.slot()].current = Some(piece);
+        true
+    }
+
+    /// A block that nobody was asked for, of a piece that is another's task.
+    fn shared_block(&self, key: PeerKey) -> Option<(u32, u32)> {
+        let has = &self.peers[key.slot()].has;
+        self.arriving
+            .iter()
+            .copied()
+            .filter(|&piece| has.get(piece))
+            .find_map(|piece| {
+                let arriving = self
+                    .arriving(piece)
+                    .filter(|arriving| !arriving.is_suspect)?;
+                Some((piece, arriving.next_unasked()?))
+            })
+    }
+
+    /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
+    /// nothing to do, one block that somebody else was asked for.
+    fn busy_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+        let peer = &self.peers[key.slot()];
+        if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
+            return None;
+        }
+        let mut busy = Vec::new();
+        for &piece in self.arriving.iter().filter(|&&piece| peer.has.get(piece)) {
+            let Some(arriving) = self.arriving(piece).filter(|a| !a.is_suspect) else {
+                continue;
+            };
+            let twice =
+                |block: &super::pieces::BlockState| !block.landed && block.asked < ASKED_MAX;
+            let blocks = arriving.blocks.iter().enumerate();
+            busy.extend(
+                blocks
+                    .filter(|(_, b)| twice(b))
+                    .map(|(at, _)| (piece, at as u32)),
+            );
+        }
+        self.rng.pick(&busy).copied()
+    }
+
+    /// A request will not be answered: its block may be asked of others.
+    pub(super) fn release(&mut self, asked: Asked) {
+        if self.arriving(asked.piece).is_some() {
+            self.with_arriving(asked.piece, |arriving| arriving.unask(asked.block));
+        }
+    }
+
+    /// A peer no longer has a piece as its task. A suspect piece begins anew: one peer must send all of it.
+    pub(super) fn disown(&mut self, key: PeerKey, piece: u32) {
+        let Some(arriving) = self.arriving(piece).filter(|a| a.owner == Some(key)) else {
+            return;
+        };
+        if arriving.is_suspect {
+            self.abandon(piece);
+        } else {
+            self.with_arriving(piece, |arriving| arriving.owner = None);
+        }
+    }
+
+    /// Gives up what has arrived of a piece.
+    fn abandon(&mut self, piece: u32) {
+        let arriving = self.take_arriving(piece);
+        self.pieces[piece as usize] = PieceState::Missing;
+        self.arriving_bytes -= arriving.buffer.len();
+        self.config.pool.restore(arriving.buffer);
+        self.picker.insert(piece);
+        for (_, peer) in &mut self.peers {
+            peer.asked
+                .iter()
+                .filter(|a| a.piece == piece)
+                .for_each(|&a| peer.cancelled.push_back(a));
+            peer.asked.retain(|asked| asked.piece != piece);
+        }
+    }
+
+    /// Takes an arriving piece out of its list; the caller sets its next state.
+    pub(super) fn take_arriving(&mut self, piece: u32) -> Arriving {
+        let state = std::mem::replace(&mut self.pieces[piece as usize], PieceState::Missing);
+        let PieceState::Arriving(arriving) = state else {
+            unreachable!("piece {piece} is not arriving");
+        };
+        self.unasked_count -= arriving.unasked_count;
+        self.arriving.swap_remove(arriving.place as usize);
+        if let Some(&moved) = self.arriving.get(arriving.place as usize) {
+            self.with_arriving(moved, |other| other.place = arriving.place);
+        }
+        *arriving
+    }
+
+    /// Frees everything that a peer was asked for. With `may_answer` the requests are remembered, so that blocks
+    /// that are already under way harm nobody.
+    pub(super) fn lose_requests(&mut self, key: PeerKey, may_answer: bool) {
+        let peer = &mut self.peers[key.slot()];
+        let asked = std::mem::take(&mut peer.asked);
+        peer.current = None;
+        for &asked in &asked {
+            self.release(asked);
+        }
+        for &asked in &asked {
+            self.disown(key, asked.piece);
+        }
+        if may_answer {
+            let cancelled = &mut self.peers[key.slot()].cancelled;
+            cancelled.extend(asked);
+            while cancelled.len() > CANCELLED_MAX {
+                cancelled.pop_front();
+            }
+        }
+    }
+
+    /// A peer lets its requests wait too long: they move to others, and it gets one at a time.
+    pub(super) fn snub(&mut self, now: Time, key: PeerKey) {
+        self.counts.stall_count += 1;
+        let requests: Vec<_> = self.peers[key.slot()]
+            .asked
+            .iter()
+            .map(|asked| self.geometry.block(asked.piece, asked.block))
+            .collect();
+        for request in requests {
+            self.send(key, Message::Cancel(request));
+        }
+        self.lose_requests(key, true);
+        let peer = &mut self.peers[key.slot()];
+        peer.is_snubbed = true;
+        peer.progress_at = now;
+        self.hungry = true;
+    }
+
+    /// Takes the requests for a block back from everybody but `except`, since it is here.
+    pub(super) fn cancel_others(&mut self, except: PeerKey, piece: u32, block: u32) {
+        let holders: Vec<PeerKey> = self
+            .keys()
+            .filter(|&key| key != except)
+            .filter(|key| {
+                self.peers[key.slot()]
+                    .asked
+                    .iter()
+                    .any(|a| (a.piece, a.block) == (piece, block))
+            })
+            .collect();
+        for key in holders {
+            let peer = &mut self.peers[key.slot()];
+            let names = |asked: &Asked| (asked.piece, asked.block) == (piece, block);
+            let at = peer.asked.iter().position(names).expect("it was just seen");
+            let asked = peer.asked.remove(at).expect("it was just seen");
+            peer.cancelled.push_back(asked);
+            self.release(asked);
+            self.send(key, Message::Cancel(self.geometry.block(piece, block)));
+            self.hungry = true;
+        }
+    }
+}
+
+/// Most bytes that one block takes aside.
+pub(super) const SIDE_BYTES: usize = BLOCK_LEN as usize;
+
+impl Swarm {
+    /// Queues a piece for checking: nobody can write to it any more.
+    pub(super) fn check_piece(&mut self, piece: u32) {
+        let arriving = self.take_arriving(piece);
+        for (_, peer) in &mut self.peers {
+            if peer.current == Some(piece) {
+                peer.current = None;
+            }
+        }
+        self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
+        self.outputs.push_back(Output::Check {
+            piece,
+            buffer: arriving.buffer,
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! What happens by itself: stalls, silence, keep-alives, dials, reports.
+
+use std::time::Duration;
+
+use super::links::Reason;
+use super::peer::{Peer, PeerKey};
+use super::{Output, Swarm};
+use crate::base::Time;
+use crate::wire::peer::Message;
+
+/// Looks at every link.
+pub(super) const SWEEP: usize = 0;
+/// Passes slots on.
+pub(super) const ROTATE: usize = 1;
+/// Dials who is due.
+const DIAL: usize = 2;
+/// Retries uploads for which there was no room.
+pub(super) const STARVED: usize = 3;
+/// Gives the cache back when nobody downloads from us.
+pub(super) const CACHE_IDLE: usize = 4;
+/// Number of kinds.
+pub(super) const KINDS: usize = 5;
+
+/// Silence after which a keep-alive goes out (BEP 3 says two minutes at most; others close after 120 to 180 s).
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(100);
+/// Silence after which a link is closed.
+const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// How long a request that was taken back may still be answered.
+const CANCELLED_TIME: Duration = Duration::from_secs(30);
+/// Links are not looked at more often than this.
+const SWEEP_EVERY_MIN: Duration = Duration::from_millis(250);
+/// An idle cache is given back after this.
+pub(super) const CACHE_IDLE_AFTER: Duration = Duration::from_secs(3);
+
+impl Swarm {
+    pub(super) fn run_timers(&mut self, now: Time) {
+        if self.deadlines.take_due(SWEEP, now) {
+            self.sweep(now);
+        }
+        if self.deadlines.take_due(ROTATE, now) {
+            self.rotate(now);
+        }
+        if self.deadlines.take_due(DIAL, now) {
+            self.contacts_changed = true;
+        }
+        if self.deadlines.take_due(STARVED, now) {
+            self.feed_starved();
+        }
+        if self.deadlines.take_due(CACHE_IDLE, now) {
+            self.cache.clear();
+            if self.cache.bytes() > 0 {
+                self.deadlines.set(CACHE_IDLE, now + CACHE_IDLE_AFTER);
+            }
+        }
+        if self.announcer.report_is_due(now) {
+            self.outputs.push_back(Output::Report);
+        }
+        if !self.lacks_peers() {
+            self.announcer.satisfied();
+        } else if self.announcer.ask_is_due(now) {
+            self.outputs.push_back(Output::WantPeers);
+        }
+    }
+
+    /// Arms what the last change calls for.
+    pub(super) fn arm_timers(&mut self, now: Time) {
+        if !self.peers.is_empty() {
+            self.deadlines.set_if_idle(SWEEP, now + SWEEP_EVERY_MIN);
+        }
+    }
+
+    /// Dials, and arms the next dial.
+    pub(super) fn arm_dial(&mut self) {
+        match self.contacts.next_due(self.is_complete()) {
+            Some(at) if self.wants_links() => self.deadlines.set(DIAL, at),
+            _ => self.deadlines.clear(DIAL),
+        }
+    }
+
+    fn sweep(&mut self, now: Time) {
+        let mut next = Time::MAX;
+        let keys: Vec<PeerKey> = self.keys().collect();
+        for key in keys {
+            next = next.min(self.tend(now, key));
+        }
+        if next < Time::MAX {
+            self.deadlines.set(SWEEP, next.max(now + SWEEP_EVERY_MIN));
+        }
+    }
+
+    /// Does what is due on one link, and says when to look again.
+    fn tend(&mut self, now: Time, key: PeerKey) -> Time {
+        let peer = &mut self.peers[key.slot()];
+        while peer
+            .cancelled
+            .front()
+            .is_some_and(|asked| now.since(asked.at) > CANCELLED_TIME)
+        {
+            peer.cancelled.pop_front();
+        }
+        peer.down.roll(now);
+        peer.up.roll(now);
+        if peer.received_at + SILENCE_MAX <= now {
+            self.disconnect(key, Reason::Silent);
+            return Time::MAX;
+        }
+        if peer.sent_at + KEEPALIVE_AFTER <= now {
+            peer.sent_at = now;
+            self.send(key, Message::KeepAlive);
+        }
+        let peer = &self.peers[key.slot()];
+        if peer.stalls_at().is_some_and(|at| at <= now) {
+            self.snub(now, key);
+        }
+        let peer = &mut self.peers[key.slot()];
+        if peer.resume_at > Time::ZERO && peer.resume_at <= now {
+            peer.resume_at = Time::ZERO;
+            self.hungry = true;
+        }
+        self.peers[key.slot()].next_look(now)
+    }
+}
+
+impl Peer {
+    /// When something is next due on this link.
+    fn next_look(&self, now: Time) -> Time {
+        let busy = !self.asked.is_empty() || !self.requests.is_empty();
+        let stall = self.stalls_at().unwrap_or(Time::MAX);
+        let resume = if self.resume_at > now {
+            self.resume_at
+        } else {
+            Time::MAX
+        };
+        let rates = if busy {
+            now + Duration::from_secs(1)
+        } else {
+            Time::MAX
+        };
+        let silence = (self.received_at + SILENCE_MAX).min(self.sent_at + KEEPALIVE_AFTER);
+        stall.min(resume).min(rates).min(silence)
+    }
+}
