@@ -3,6 +3,19 @@
 //! Knows pieces as offsets and lengths, files as lists of names, and nothing of peers or of the wire.
 //! Whatever blocks in here is called on a worker, never on the reactor.
 
+mod disk;
+mod handles;
+mod layout;
+mod paths;
+mod resume;
+mod shared;
+mod tree;
 mod workers;
 
+pub use disk::{PART_SUFFIX, PartFiles, check_target};
+pub use layout::{FileMap, FileSpec, Layout, Span};
+pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
+pub use resume::{BITS_SUFFIX, BitsFile};
+pub use shared::SharedFiles;
+pub use tree::Content;
 pub use workers::{Remains, Shutdown, Task, Wake, Workers};
