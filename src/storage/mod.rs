@@ -5,6 +5,7 @@
 
 mod disk;
 mod handles;
+mod keep;
 mod layout;
 mod paths;
 mod resume;
@@ -13,6 +14,7 @@ mod tree;
 mod workers;
 
 pub use disk::{PART_SUFFIX, PartFiles, check_target};
+pub use keep::{BEGUN_SUFFIX, KeptFolder};
 pub use layout::{FileMap, FileSpec, Layout, Span};
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
 pub use resume::{BITS_SUFFIX, BitsFile};
