@@ -6,6 +6,7 @@
 mod disk;
 mod handles;
 mod hash;
+mod keep;
 mod layout;
 mod paths;
 mod pieces;
@@ -18,6 +19,7 @@ mod writer;
 
 pub use disk::{PART_SUFFIX, PartFiles, check_target};
 pub use hash::{ContentHasher, ContentHashes};
+pub use keep::{BEGUN_SUFFIX, KeptFolder};
 pub use layout::{FileMap, FileSpec, Layout, Span};
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
 pub use pieces::{PieceHasher, Verdict, check_and_write, matching_pieces};
