@@ -11,7 +11,7 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, scan,
+    Task, check_and_write, read_list, scan,
 };
 use crate::swarm::Run;
 use crate::wire::metainfo::Metainfo;
@@ -161,7 +161,7 @@ impl Work {
     fn run(self) -> Outcome {
         match self {
             Self::Check { piece, buffer, expected, offset, files } => {
-                let verdict = check_and_write(&files, offset, buffer.bytes(), expected);
+                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
                 Outcome::Checked { piece, buffer, verdict }
             }
             Self::Load { run, mut buffer, offset, files } => {
@@ -186,7 +186,7 @@ impl Work {
                 Outcome::Opened(opened.map(Arc::new))
             }
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
-            Self::ReadHosts { path } => Outcome::Hosts(crate::storage::read_lines(&path)),
+            Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
             Self::Resolve { host, port } => {
                 let found = (host.as_str(), port).to_socket_addrs();
                 Outcome::Resolved(found.map(Iterator::collect))

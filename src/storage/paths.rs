@@ -65,6 +65,12 @@ impl Folder {
         })
     }
 
+    /// Opens the folder at `path`, and makes it first if it is missing, with those that lead to it.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path).map_err(|error| at(path, error))?;
+        Self::open(path)
+    }
+
     /// The path by which it was opened.
     pub fn path(&self) -> &Path {
         &self.path
