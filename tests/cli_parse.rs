@@ -1,10 +1,12 @@
 //! The command line of `shoal-peer`: every form it takes, and every refusal.
+#![allow(clippy::unwrap_used)]
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shoal::base::Rng;
 use shoal::cli::{
     Expectation, Failure, GetConfig, PeerChoice, PeerCommand, PeerGlobals, PeerInvocation,
     PieceOrder, SeedMode, ShareConfig, StatusConfig, Target, What, parse_peer, wants_json,
@@ -24,7 +26,7 @@ fn parse(words: &[&str], variables: Variables<'_>) -> Result<PeerInvocation, Fai
 
 fn run_with(words: &[&str], variables: Variables<'_>) -> (PeerGlobals, PeerCommand) {
     match parse(words, variables) {
-        Ok(PeerInvocation::Run(globals, command)) => (globals, command),
+        Ok(PeerInvocation::Run(globals, command)) => (globals, *command),
         other => panic!("{words:?}: {other:?}"),
     }
 }
@@ -218,7 +220,7 @@ fn an_option_overrides_the_environment_and_that_the_default() {
 fn help_and_version_win_wherever_they_stand() {
     for line in ["-h", "--help", "help", "--bogus -h", "-h nonsense"] {
         assert!(
-            shown(line).starts_with("shoal-peer [OPTIONS] COMMAND\n"),
+            shown(line).starts_with("Usage: shoal-peer [OPTIONS] COMMAND\n"),
             "{line}"
         );
     }
@@ -231,7 +233,7 @@ fn help_and_version_win_wherever_they_stand() {
         "get --bogus -h",
     ] {
         assert!(
-            shown(line).starts_with("shoal-peer get [OPTIONS] WHAT...\n"),
+            shown(line).starts_with("Usage: shoal-peer get [OPTIONS] WHAT...\n"),
             "{line}"
         );
     }
@@ -266,10 +268,16 @@ fn every_command_of_the_help_runs() {
     }
 }
 
+fn refuses(cases: &[(&str, &str)]) {
+    for (line, shown) in cases {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(refusal(&words, TRACKER), *shown, "{line}");
+    }
+}
+
 #[test]
 fn a_refusal_names_the_option_the_value_and_the_remedy() {
-    let nine = "--advertise 192.0.2.1 ".repeat(9);
-    for (line, shown) in [
+    refuses(&[
         (
             "get x --order foo",
             "get: --order: \"foo\" is not rarest or random (see shoal-peer help get)",
@@ -295,10 +303,6 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
             "get: --sha256: \"ab\" is not 64 hexadecimal digits (see shoal-peer help get)",
         ),
         (
-            &format!("get x y --sha256 {}", "ab".repeat(32)),
-            "get: --sha256: one digest cannot fit several WHATs (see shoal-peer help get)",
-        ),
-        (
             "get x -o -",
             "get: --output: \"-\" is not a path (see shoal-peer help get)",
         ),
@@ -309,6 +313,21 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
         (
             "get x --advertise 0.0.0.0",
             "get: --advertise: \"0.0.0.0\" is not an IP or IP:PORT that others can dial (see shoal-peer help get)",
+        ),
+        (
+            "get x -t http://tr",
+            "get: --tracker: \"http://tr\" is not HOST or HOST:PORT (see shoal-peer help get)",
+        ),
+    ]);
+}
+
+#[test]
+fn a_refusal_says_what_does_not_fit_together() {
+    let nine = "--advertise 192.0.2.1 ".repeat(9);
+    refuses(&[
+        (
+            &format!("get x y --sha256 {}", "ab".repeat(32)),
+            "get: --sha256: one digest cannot fit several WHATs (see shoal-peer help get)",
         ),
         (
             &format!("get {nine}x"),
@@ -339,10 +358,16 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
             "-t a get x -t b",
             "get: --tracker: given more than once (see shoal-peer help get)",
         ),
-        (
-            "get x -t http://tr",
-            "get: --tracker: \"http://tr\" is not HOST or HOST:PORT (see shoal-peer help get)",
-        ),
+    ]);
+    assert_eq!(
+        refusal(&["get", ""], TRACKER),
+        "get: operand 1 is empty (see shoal-peer help get)"
+    );
+}
+
+#[test]
+fn a_refusal_points_to_the_help_of_its_command() {
+    refuses(&[
         (
             "share a --piece-size 3M",
             "share: --piece-size: \"3M\" is not a power of two from 16K to 512M (see shoal-peer help share)",
@@ -380,17 +405,10 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
             "--bogus get x",
             "--bogus: no such option (see shoal-peer help)",
         ),
-    ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        assert_eq!(refusal(&words, TRACKER), shown, "{line}");
-    }
+    ]);
     assert_eq!(
         refusal(&[], TRACKER),
         "no command given (see shoal-peer help)"
-    );
-    assert_eq!(
-        refusal(&["get", ""], TRACKER),
-        "get: operand 1 is empty (see shoal-peer help get)"
     );
 }
 
@@ -428,4 +446,63 @@ fn a_wrong_command_line_still_tells_whether_json_was_wanted() {
     let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
     assert!(wants_json(&words("get --bogus --json")));
     assert!(!wants_json(&words("get -- --json")));
+}
+
+#[test]
+fn any_words_run_show_or_are_refused() {
+    let vocabulary = [
+        "get",
+        "share",
+        "ls",
+        "status",
+        "verify",
+        "rm",
+        "help",
+        "-t",
+        "tr",
+        "--json",
+        "-qv",
+        "-o",
+        "out/",
+        "-",
+        "--",
+        "--order",
+        "random",
+        "--order=",
+        "--=x",
+        "-é",
+        "--é",
+        "",
+        "-l",
+        "[::]:0",
+        "--stall",
+        "9h",
+        "--piece-size",
+        "64K",
+        "é🦀",
+        "--sha256",
+        "4f1c09aa",
+        "-n",
+        "--advertise",
+        "::1",
+        "--expect",
+        "7",
+        "--zone",
+        "\u{1b}",
+    ];
+    for seed in 0..20_000 {
+        let mut rng = Rng::new(seed);
+        let words: Vec<&str> = (0..rng.below(7))
+            .filter_map(|_| rng.pick(&vocabulary).copied())
+            .collect();
+        if let Err(failure) = parse(&words, TRACKER) {
+            let shown = failure.to_string();
+            assert_eq!(failure.code.number(), 28, "seed {seed}: {words:?}");
+            assert!(
+                !shown.chars().any(char::is_control),
+                "seed {seed}: {shown:?}"
+            );
+            assert!(shown.ends_with(')'), "seed {seed}: {shown}");
+        }
+    }
 }

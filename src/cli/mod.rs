@@ -32,7 +32,7 @@ pub use event::{
 };
 pub use exit::ExitCode;
 pub use failure::Failure;
-pub use output::{Output, Stream};
+pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,
     PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, SeedMode, ShareConfig,
