@@ -157,7 +157,7 @@ const SHARE: Command = Command {
     operands: "PATH...",
     operands_min: 1,
     operands_max: usize::MAX,
-    summary: "register files or folders, and seed them until stopped",
+    summary: "register files or folders, seed them until stopped",
     details: &["The piece size is chosen so that there are at most 2048 pieces, unless given."],
     flags: &[
         option("n", "name", "NAME", "share under this name (one PATH only)"),
@@ -328,8 +328,8 @@ pub(super) static TRACKER: Program = Program {
     commands: &[],
     details: &[
         "ADDR is [::]:6969, 0.0.0.0:6969, :6969 or 6969; port 0 is any free one.",
-        "Without a state folder nothing is kept: a restart knows no file until its holders",
-        "register it again.",
+        "Without a state folder nothing is kept: a restart knows no file until its",
+        "holders register it again.",
     ],
 };
 
