@@ -255,7 +255,7 @@ impl<'a> Plan<'a> {
         files: &'a [FileSpec],
         single: bool,
     ) -> io::Result<Self> {
-        if single && files.len() != 1 || single && files[0].is_padding {
+        if single && (files.len() != 1 || files[0].is_padding) {
             let why = "a single file is not described by one file";
             return Err(failure(
                 &outer.shown(&[part]),
