@@ -31,7 +31,11 @@ enum Stage {
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Found {
-    Entry { info_hash: InfoHash, name: String, pieces: u32 },
+    Entry {
+        info_hash: InfoHash,
+        name: String,
+        pieces: u32,
+    },
     Meta(Arc<Metainfo>),
 }
 
@@ -43,7 +47,12 @@ impl Finder {
             What::PrefixOrName(text) => Stage::ByName(text.clone()),
             What::Hash(hash) => Stage::ByHash(hash.to_string()),
         };
-        Self { what, title, with_info, stage }
+        Self {
+            what,
+            title,
+            with_info,
+            stage,
+        }
     }
 
     /// For messages.
@@ -53,17 +62,27 @@ impl Finder {
 
     /// Asks, or asks again after the tracker was lost.
     pub(super) fn ask(&self, cx: &mut Context<'_>) {
-        let by = |by, key: &str| Request::Lookup { by, key: key.to_owned().into() };
+        let by = |by, key: &str| Request::Lookup {
+            by,
+            key: key.to_owned().into(),
+        };
         let request = match &self.stage {
             Stage::ByName(name) => by(LookupBy::Name, name),
             Stage::ByHash(hash) => by(LookupBy::Hash, hash),
-            Stage::Info(info_hash) => Request::GetInfo { info_hash: *info_hash, offset: 0 },
+            Stage::Info(info_hash) => Request::GetInfo {
+                info_hash: *info_hash,
+                offset: 0,
+            },
         };
         cx.ask(tag::FIND, request);
     }
 
     /// Takes the tracker's answer; `None` while there is more to ask.
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, reply: &OwnedReply) -> Option<Result<Found, Failure>> {
+    pub(super) fn replied(
+        &mut self,
+        cx: &mut Context<'_>,
+        reply: &OwnedReply,
+    ) -> Option<Result<Found, Failure>> {
         match (&self.stage, reply) {
             (Stage::ByName(_) | Stage::ByHash(_), OwnedReply::Lookup(entries)) => {
                 match entries.iter().next() {
@@ -79,7 +98,11 @@ impl Finder {
     }
 
     /// Takes the tracker's refusal.
-    pub(super) fn refused(&mut self, cx: &mut Context<'_>, why: &TrackerFailure) -> Option<Result<Found, Failure>> {
+    pub(super) fn refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        why: &TrackerFailure,
+    ) -> Option<Result<Found, Failure>> {
         match why {
             // The next connection asks again.
             TrackerFailure::ConnectionLost => None,
@@ -88,14 +111,22 @@ impl Finder {
         }
     }
 
-    fn found(&mut self, cx: &mut Context<'_>, entry: &LookupEntry<'_>) -> Option<Result<Found, Failure>> {
+    fn found(
+        &mut self,
+        cx: &mut Context<'_>,
+        entry: &LookupEntry<'_>,
+    ) -> Option<Result<Found, Failure>> {
         if self.with_info {
             self.stage = Stage::Info(entry.info_hash);
             self.ask(cx);
             return None;
         }
         let name = entry.name.clone().into_owned();
-        Some(Ok(Found::Entry { info_hash: entry.info_hash, name, pieces: entry.n_pieces }))
+        Some(Ok(Found::Entry {
+            info_hash: entry.info_hash,
+            name,
+            pieces: entry.n_pieces,
+        }))
     }
 
     /// What is no name may be the beginning of a hash.
@@ -105,8 +136,14 @@ impl Finder {
             self.ask(cx);
             return None;
         }
-        let failure = Failure::new(ExitCode::NotFound, &self.title, "the tracker does not know it");
-        Some(Err(failure.with_remedy("see shoal-peer ls for what there is")))
+        let failure = Failure::new(
+            ExitCode::NotFound,
+            &self.title,
+            "the tracker does not know it",
+        );
+        Some(Err(
+            failure.with_remedy("see shoal-peer ls for what there is")
+        ))
     }
 
     fn read_info(&self, expected: InfoHash, bytes: &[u8]) -> Result<Found, Failure> {

@@ -47,7 +47,13 @@ impl Context<'_> {
     }
 
     /// Begins to fetch or to serve.
-    pub(super) fn begin_transfer(&mut self, meta: std::sync::Arc<Metainfo>, files: Files, have: Bitfield, config: Config) {
+    pub(super) fn begin_transfer(
+        &mut self,
+        meta: std::sync::Arc<Metainfo>,
+        files: Files,
+        have: Bitfield,
+        config: Config,
+    ) {
         let mut transfer = Transfer::new(self.job, meta, files, have, config, self.shell);
         transfer.join(self.shell);
         *self.transfer = Some(transfer);
@@ -233,11 +239,18 @@ pub(super) fn refusal(what: &str, why: &TrackerFailure) -> Failure {
     let (code, remedy) = match why {
         TrackerFailure::Refused { code, .. } => match code {
             ErrorCode::NotFound => (ExitCode::NotFound, "see shoal-peer ls for what there is"),
-            ErrorCode::Unauthorised => {
-                (ExitCode::Refused, "do it from the machine that registered it, or from the tracker's")
-            }
-            ErrorCode::TooLarge => (ExitCode::Refused, "choose a larger --piece-size, or share fewer files"),
-            ErrorCode::Version => (ExitCode::Refused, "bring shoal-peer and shoal-tracker to one version"),
+            ErrorCode::Unauthorised => (
+                ExitCode::Refused,
+                "do it from the machine that registered it, or from the tracker's",
+            ),
+            ErrorCode::TooLarge => (
+                ExitCode::Refused,
+                "choose a larger --piece-size, or share fewer files",
+            ),
+            ErrorCode::Version => (
+                ExitCode::Refused,
+                "bring shoal-peer and shoal-tracker to one version",
+            ),
             _ => (ExitCode::Refused, "try again later"),
         },
         TrackerFailure::ConnectionLost => (ExitCode::Network, "is shoal-tracker running?"),
@@ -248,16 +261,23 @@ pub(super) fn refusal(what: &str, why: &TrackerFailure) -> Failure {
 
 /// Whether the tracker says that it does not know something.
 pub(super) fn is_not_found(why: &TrackerFailure) -> bool {
-    matches!(why, TrackerFailure::Refused { code: ErrorCode::NotFound, .. })
+    matches!(
+        why,
+        TrackerFailure::Refused {
+            code: ErrorCode::NotFound,
+            ..
+        }
+    )
 }
 
 /// The failure of a shared or checked file that cannot be read.
 pub(super) fn read_failure(what: &str, error: &io::Error) -> Failure {
     let (code, remedy) = match error.kind() {
         io::ErrorKind::NotFound => (ExitCode::Io, "check the path"),
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-            (ExitCode::Io, "rename it, replace it by a regular file, or leave it out")
-        }
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => (
+            ExitCode::Io,
+            "rename it, replace it by a regular file, or leave it out",
+        ),
         _ => (ExitCode::Io, "check the file and its permissions"),
     };
     Failure::new(code, what, error.to_string()).with_remedy(remedy)

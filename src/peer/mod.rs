@@ -22,7 +22,7 @@ mod transfer;
 mod verify;
 mod wire_link;
 
-pub use run::run;
+pub use run::{report_failure, run};
 pub use tracker_client::{Event, Failure, HelloConfig, OwnedReply, OwnedRequest, TrackerClient};
 
 /// What a job asked the tracker for; the reply bears the same tag.

@@ -32,9 +32,17 @@ pub(super) struct Share {
 
 enum Stage {
     Scanning,
-    Hashing { scan: Scan, files: Arc<SharedFiles>, hashing: Hashing, piece_length: u32 },
+    Hashing {
+        scan: Scan,
+        files: Arc<SharedFiles>,
+        hashing: Hashing,
+        piece_length: u32,
+    },
     /// Ready to be registered, or registered.
-    Registering { meta: Arc<Metainfo>, files: Arc<SharedFiles> },
+    Registering {
+        meta: Arc<Metainfo>,
+        files: Arc<SharedFiles>,
+    },
     Serving,
     Over,
 }
@@ -49,7 +57,8 @@ pub(super) struct Pace {
 impl Pace {
     /// Bytes per second, now that `total` bytes have gone since the start.
     pub(super) fn update(&mut self, now: Time, total: u64) -> u64 {
-        self.rate.add(now, total.saturating_sub(self.total) as usize);
+        self.rate
+            .add(now, total.saturating_sub(self.total) as usize);
         self.total = total;
         self.rate.bytes_per_second().unwrap_or(0.0) as u64
     }
@@ -73,7 +82,9 @@ impl Share {
     }
 
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
-        cx.submit(Work::Scan { path: self.path.clone() });
+        cx.submit(Work::Scan {
+            path: self.path.clone(),
+        });
     }
 
     pub(super) fn ready(&mut self, cx: &mut Context<'_>) {
@@ -96,10 +107,13 @@ impl Share {
             Outcome::Scanned(Err(error)) | Outcome::Hashed(Some(Err(error))) => {
                 self.give_up(cx, &read_failure(&self.what(), &error));
             }
-            Outcome::Looked(Err(error)) | Outcome::Loaded { result: Err(error), .. } => {
+            Outcome::Looked(Err(error)) | Outcome::Read(Err(error)) => {
                 let why = format!("{error}; it is no longer served");
                 let failure = Failure::new(ExitCode::Io, self.what(), why);
-                self.give_up(cx, &failure.with_remedy("share it again to serve what it is now"));
+                self.give_up(
+                    cx,
+                    &failure.with_remedy("share it again to serve what it is now"),
+                );
             }
             _ => {}
         }
@@ -118,7 +132,10 @@ impl Share {
             return;
         }
         let total: u64 = scan.files.iter().map(|file| file.len).sum();
-        let piece_length = self.config.piece_bytes.unwrap_or_else(|| piece_length_for(total));
+        let piece_length = self
+            .config
+            .piece_bytes
+            .unwrap_or_else(|| piece_length_for(total));
         if scan.files.is_empty() {
             let failure = Failure::new(ExitCode::Io, self.what(), "there is no file in it");
             return self.give_up(cx, &failure.with_remedy("share a folder that has files"));
@@ -139,12 +156,25 @@ impl Share {
         };
         let job = cx.job;
         cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
-        self.stage = Stage::Hashing { scan, files, hashing, piece_length };
+        self.stage = Stage::Hashing {
+            scan,
+            files,
+            hashing,
+            piece_length,
+        };
     }
 
     fn hashed(&mut self, cx: &mut Context<'_>, hashes: Hashes) {
         let stage = std::mem::replace(&mut self.stage, Stage::Over);
-        let Stage::Hashing { scan, files, piece_length, .. } = stage else { return };
+        let Stage::Hashing {
+            scan,
+            files,
+            piece_length,
+            ..
+        } = stage
+        else {
+            return;
+        };
         let name = self.config.name.as_deref().unwrap_or(&scan.name);
         let info = info_of(name, &scan, piece_length, hashes);
         let read = if info.len() > INFO_BYTES_MAX {
@@ -162,17 +192,22 @@ impl Share {
             }
             Err(why) => {
                 let failure = Failure::new(ExitCode::UnacceptableTorrent, self.what(), why);
-                self.give_up(cx, &failure.with_remedy("rename what has such a name, or use --name"));
+                self.give_up(
+                    cx,
+                    &failure.with_remedy("rename what has such a name, or use --name"),
+                );
             }
         }
     }
 
     pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
         match (tag, reply) {
-            (tag::REGISTER, OwnedReply::Register { info_hash, .. }) => self.registered(cx, info_hash),
+            (tag::REGISTER, OwnedReply::Register { info_hash, .. }) => {
+                self.registered(cx, info_hash)
+            }
             (tag::JOIN | tag::PEERS, reply) => {
                 if let Some(transfer) = cx.transfer {
-                    transfer.replied(cx.now, &reply);
+                    transfer.replied(cx.now, cx.shell.tracker.batch, &reply);
                 }
                 cx.drain();
             }
@@ -195,7 +230,11 @@ impl Share {
             Stage::Registering { meta, files } => {
                 let tracker = cx.shell.tracker.addr.to_string();
                 let (content, about) = (cx.job, about(&meta));
-                cx.tell(Event::Shared { content, about, tracker });
+                cx.tell(Event::Shared {
+                    content,
+                    about,
+                    tracker,
+                });
                 let all = Bitfield::all(meta.piece_count());
                 let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
@@ -232,7 +271,10 @@ impl Share {
     }
 
     pub(super) fn removed(&mut self, cx: &mut Context<'_>) {
-        let text = format!("{} was removed from the tracker, and is no longer served", self.path.display());
+        let text = format!(
+            "{} was removed from the tracker, and is no longer served",
+            self.path.display()
+        );
         cx.tell(Event::Warning(text));
         self.stop(cx);
     }
@@ -257,10 +299,19 @@ impl Share {
                 let (done_bytes, size) = hashing.bytes();
                 let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
                 let (name, purpose) = (scan.name.clone(), HashPurpose::Share);
-                cx.tell(Event::Hashing { content, name, purpose, done_bytes, size, bytes_per_s });
+                cx.tell(Event::Hashing {
+                    content,
+                    name,
+                    purpose,
+                    done_bytes,
+                    size,
+                    bytes_per_s,
+                });
             }
             Stage::Serving => {
-                let Some(transfer) = cx.transfer.as_ref() else { return };
+                let Some(transfer) = cx.transfer.as_ref() else {
+                    return;
+                };
                 let up_bytes = transfer.swarm.counts().up_bytes;
                 let seeding = Seeding {
                     up_bytes_per_s: self.up_rate.update(cx.now, up_bytes),
@@ -289,25 +340,42 @@ impl Share {
 
 fn register(cx: &mut Context<'_>, meta: &Metainfo) {
     let chunk = meta.info().to_vec();
-    let request = Request::Register { total: chunk.len() as u32, chunk: chunk.into(), more: false };
+    let request = Request::Register {
+        total: chunk.len() as u32,
+        chunk: chunk.into(),
+        more: false,
+    };
     cx.ask(tag::REGISTER, request);
 }
 
 fn info_of(name: &str, scan: &Scan, piece_length: u32, hashes: Hashes) -> Vec<u8> {
-    let ContentHashes { pieces, files: digests } = match hashes {
+    let ContentHashes {
+        pieces,
+        files: digests,
+    } = match hashes {
         Hashes::Content(hashes) => hashes,
-        Hashes::Pieces(pieces) => ContentHashes { pieces, files: Vec::new() },
+        Hashes::Pieces(pieces) => ContentHashes {
+            pieces,
+            files: Vec::new(),
+        },
     };
     let sha256 = |at: usize| digests.get(at).copied();
     if scan.single {
-        let content = Content::Single { len: scan.files[0].len, sha256: sha256(0) };
+        let content = Content::Single {
+            len: scan.files[0].len,
+            sha256: sha256(0),
+        };
         return canonical_info(name, piece_length, &pieces, content);
     }
     let files: Vec<NewFile> = scan
         .files
         .iter()
         .enumerate()
-        .map(|(at, file)| NewFile { path: file.path.clone(), len: file.len, sha256: sha256(at) })
+        .map(|(at, file)| NewFile {
+            path: file.path.clone(),
+            len: file.len,
+            sha256: sha256(at),
+        })
         .collect();
     canonical_info(name, piece_length, &pieces, Content::Files(&files))
 }

@@ -37,8 +37,6 @@ pub(super) struct Shell {
     pub pool: BufferPool,
     pub rng: Rng,
     pub id: PeerId,
-    /// The port that others can dial.
-    pub listen_port: u16,
 }
 
 impl Shell {
@@ -48,9 +46,9 @@ impl Shell {
         tracker: TrackerLink,
         reporter: Reporter,
         writer: LineWriter,
-        own: (PeerId, Rng, u16),
+        own: (PeerId, Rng),
     ) -> Self {
-        let (id, rng, listen_port) = own;
+        let (id, rng) = own;
         Self {
             commands: VecDeque::new(),
             workers,
@@ -62,7 +60,6 @@ impl Shell {
             pool: BufferPool::new(BUFFER_BYTES_MAX),
             rng,
             id,
-            listen_port,
         }
     }
 
@@ -93,13 +90,19 @@ impl Shell {
 
     /// Asks the tracker; the reply comes to `job` with `tag`.
     pub(super) fn ask(&mut self, job: usize, tag: u8, request: OwnedRequest) {
-        self.tracker.client.request((job as u64) << 8 | u64::from(tag), request);
+        self.tracker
+            .client
+            .request((job as u64) << 8 | u64::from(tag), request);
         self.touch_tracker();
     }
 
     /// The tracker's conn may have something to send.
     pub(super) fn touch_tracker(&mut self) {
-        if let Some(conn) = self.tracker.conn.filter(|_| self.tracker.client.has_output()) {
+        if let Some(conn) = self
+            .tracker
+            .conn
+            .filter(|_| self.tracker.client.has_output())
+        {
             self.commands.push_back(Command::Dirty(conn));
         }
     }
@@ -117,7 +120,10 @@ impl Shell {
                 self.submit(NO_JOB, Work::Resolve { host, port });
             }
             Some(Step::Dial(addr)) => {
-                self.commands.push_back(Command::Connect { addr, tag: TRACKER_DIAL });
+                self.commands.push_back(Command::Connect {
+                    addr,
+                    tag: TRACKER_DIAL,
+                });
             }
             None => {}
         }
@@ -135,19 +141,9 @@ impl Shell {
         self.write();
     }
 
-    /// Hands what the reporter has to the writer; what is refused there is progress, or nobody reads.
+    /// Hands what the reporter has to the writer.
     pub(super) fn write(&mut self) {
-        while let Some(output) = self.reporter.poll_output() {
-            let stream = match output.stream {
-                cli::Stream::Stdout => Stream::Out,
-                cli::Stream::Stderr => Stream::Err,
-            };
-            if output.droppable {
-                self.writer.send_droppable(stream, output.bytes);
-            } else {
-                let _ = self.writer.send(stream, output.bytes);
-            }
-        }
+        write_out(&mut self.reporter, &self.writer);
     }
 
     /// Whether the reader of stdout is gone.
@@ -161,10 +157,23 @@ impl Shell {
         self.write();
         let _ = self.workers.shutdown(Shutdown::HandBack);
         match self.writer.finish() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => {
-                ExitCode::Io
-            }
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
             _ => code,
+        }
+    }
+}
+
+/// Hands what the reporter has to the writer; what is refused there is progress, or nobody reads.
+pub(super) fn write_out(reporter: &mut Reporter, writer: &LineWriter) {
+    while let Some(output) = reporter.poll_output() {
+        let stream = match output.stream {
+            cli::Stream::Stdout => Stream::Out,
+            cli::Stream::Stderr => Stream::Err,
+        };
+        if output.droppable {
+            writer.send_droppable(stream, output.bytes);
+        } else {
+            let _ = writer.send(stream, output.bytes);
         }
     }
 }
@@ -174,6 +183,9 @@ const BUFFER_BYTES_MAX: usize = 64 << 20;
 
 /// A reply that is not the one that belongs to the request.
 pub(super) fn unexpected(what: &str, reply: &OwnedReply) -> Failure {
-    let why = format!("the tracker gave an answer of another kind ({:#04x})", reply.kind());
+    let why = format!(
+        "the tracker gave an answer of another kind ({:#04x})",
+        reply.kind()
+    );
     Failure::new(ExitCode::Other, what, why)
 }

@@ -38,7 +38,6 @@ pub(super) struct Transfer {
     joining: bool,
     /// The tracker was told to forget the content.
     pub removed: bool,
-    is_sharing: bool,
     pub news: Vec<News>,
     had_first_piece: bool,
     report: Vec<u32>,
@@ -55,7 +54,6 @@ impl Transfer {
     ) -> Self {
         config.seed = shell.rng.next_u64();
         let geometry = Geometry::new(meta.total_len(), meta.piece_length());
-        let is_sharing = matches!(files, Files::Shared(_));
         Self {
             swarm: Swarm::new(config, geometry, have),
             meta,
@@ -64,7 +62,6 @@ impl Transfer {
             slot: None,
             joining: false,
             removed: false,
-            is_sharing,
             news: Vec::new(),
             had_first_piece: false,
             report: Vec::new(),
@@ -82,7 +79,11 @@ impl Transfer {
             .zeros()
             .map(|piece| u64::from(self.swarm.geometry().piece_len(piece)))
             .sum();
-        let role = if have.is_all() { Role::Seed } else { Role::Leech };
+        let role = if have.is_all() {
+            Role::Seed
+        } else {
+            Role::Leech
+        };
         let join = Join {
             info_hash: self.meta.info_hash(),
             left,
@@ -105,12 +106,11 @@ impl Transfer {
     }
 
     /// The tracker answered JOIN or PEERS.
-    pub(super) fn replied(&mut self, now: Time, reply: &OwnedReply) {
+    pub(super) fn replied(&mut self, now: Time, batch: Duration, reply: &OwnedReply) {
         match reply {
             OwnedReply::Join(reply) => {
                 self.joining = false;
                 self.slot = Some(reply.slot);
-                let batch = Duration::from_millis(250);
                 self.swarm.handle_input(now, Input::Joined { batch });
                 let found: Vec<Found> = reply.members.iter().map(|m| found(&m)).collect();
                 self.swarm.handle_input(now, Input::Found { peers: &found });
@@ -131,14 +131,19 @@ impl Transfer {
     /// The tracker told of newcomers.
     pub(super) fn newcomers(&mut self, now: Time, members: impl Iterator<Item = Member>) {
         let found: Vec<Found> = members.map(|member| found(&member)).collect();
-        self.swarm.handle_input(now, Input::Newcomers { peers: &found });
+        self.swarm
+            .handle_input(now, Input::Newcomers { peers: &found });
     }
 
     /// Leaves the swarm at the tracker.
     pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) {
         self.send_report(now, shell);
         if let Some(slot) = self.slot.take() {
-            let reason = if self.swarm.is_complete() { LeaveReason::Done } else { LeaveReason::Stopped };
+            let reason = if self.swarm.is_complete() {
+                LeaveReason::Done
+            } else {
+                LeaveReason::Stopped
+            };
             shell.ask(self.job, tag::LEAVE, Request::Leave { slot, reason });
         }
     }
@@ -161,15 +166,36 @@ impl Transfer {
                     let expected = self.meta.piece_hash(piece);
                     let offset = self.swarm.geometry().piece_offset(piece);
                     let files = files.clone();
-                    shell.submit(self.job, Work::Check { piece, buffer, expected, offset, files });
+                    shell.submit(
+                        self.job,
+                        Work::Check {
+                            piece,
+                            buffer,
+                            expected,
+                            offset,
+                            files,
+                        },
+                    );
                 }
                 Output::Load { run, buffer } => {
-                    let offset = self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin);
+                    let offset =
+                        self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin);
                     let files = self.files.clone();
-                    shell.submit(self.job, Work::Load { run, buffer, offset, files });
+                    shell.submit(
+                        self.job,
+                        Work::Load {
+                            run,
+                            buffer,
+                            offset,
+                            files,
+                        },
+                    );
                 }
                 Output::Connect { addr } => {
-                    let tag = links.begin_dial(Dial { job: self.job, addr });
+                    let tag = links.begin_dial(Dial {
+                        job: self.job,
+                        addr,
+                    });
                     shell.commands.push_back(Command::Connect { addr, tag });
                 }
                 Output::Disconnect { peer, reason } => {
@@ -182,7 +208,11 @@ impl Transfer {
                 Output::Report => self.send_report(now, shell),
                 Output::WantPeers => {
                     if let Some(slot) = self.slot {
-                        let request = Request::Peers { slot, want: WANT_MAX, missing: None };
+                        let request = Request::Peers {
+                            slot,
+                            want: WANT_MAX,
+                            missing: None,
+                        };
                         shell.ask(self.job, tag::PEERS, request);
                     }
                 }
@@ -222,9 +252,14 @@ impl Transfer {
     fn send_report(&mut self, now: Time, shell: &mut Shell) {
         self.report.clear();
         self.swarm.take_report(now, &mut self.report);
-        let Some(slot) = self.slot.filter(|_| !self.report.is_empty()) else { return };
+        let Some(slot) = self.slot.filter(|_| !self.report.is_empty()) else {
+            return;
+        };
         let counts = self.swarm.counts();
-        let item = |&piece: &u32| HaveItem { piece, state: HaveState::Have };
+        let item = |&piece: &u32| HaveItem {
+            piece,
+            state: HaveState::Have,
+        };
         let batch = HaveBatch {
             slot,
             up: counts.up_bytes,
@@ -234,13 +269,12 @@ impl Transfer {
         };
         shell.ask(self.job, tag::HAVE_BATCH, Request::HaveBatch(batch));
     }
-
-    /// Whether the content is shared from where it lies, and not fetched.
-    pub(super) fn is_sharing(&self) -> bool {
-        self.is_sharing
-    }
 }
 
 fn found(member: &Member) -> Found {
-    Found { id: Some(member.peer_id), addrs: member.addrs.iter().collect(), is_seed: member.seed }
+    Found {
+        id: Some(member.peer_id),
+        addrs: member.addrs.iter().collect(),
+        is_seed: member.seed,
+    }
 }

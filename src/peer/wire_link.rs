@@ -44,7 +44,10 @@ struct Link {
 enum Stage {
     /// Waiting for the other side's handshake; `Some` if we dialled it, and for whom.
     Greeting(Option<Dial>),
-    Linked { job: usize, key: PeerKey },
+    Linked {
+        job: usize,
+        key: PeerKey,
+    },
 }
 
 /// All BitTorrent conns.
@@ -136,12 +139,20 @@ impl Links {
                 return Ok(None);
             }
         }
-        let Some(link) = self.link_mut(conn) else { return Ok(None) };
-        let Stage::Linked { job, key } = link.stage else { return Ok(None) };
-        let Some(transfer) = &mut transfers[job] else { return Ok(None) };
+        let Some(link) = self.link_mut(conn) else {
+            return Ok(None);
+        };
+        let Stage::Linked { job, key } = link.stage else {
+            return Ok(None);
+        };
+        let Some(transfer) = &mut transfers[job] else {
+            return Ok(None);
+        };
         let swarm = &mut transfer.swarm;
-        while let Some(event) =
-            link.decoder.decode(&mut bytes).map_err(|error| Closed::Fault(error.reason()))?
+        while let Some(event) = link
+            .decoder
+            .decode(&mut bytes)
+            .map_err(|error| Closed::Fault(error.reason()))?
         {
             match event {
                 Event::Handshake(_) => return Err(Closed::Fault("a second handshake")),
@@ -178,22 +189,38 @@ impl Links {
         shell: &mut Shell,
     ) -> Result<bool, Closed> {
         let id = self.id;
-        let Some(link) = self.link_mut(conn) else { return Ok(false) };
-        let Stage::Greeting(dial) = link.stage else { return Ok(true) };
-        let event = link.decoder.decode(bytes).map_err(|error| Closed::Fault(error.reason()))?;
-        let Some(Event::Handshake(theirs)) = event else { return Ok(false) };
+        let Some(link) = self.link_mut(conn) else {
+            return Ok(false);
+        };
+        let Stage::Greeting(dial) = link.stage else {
+            return Ok(true);
+        };
+        let event = link
+            .decoder
+            .decode(bytes)
+            .map_err(|error| Closed::Fault(error.reason()))?;
+        let Some(Event::Handshake(theirs)) = event else {
+            return Ok(false);
+        };
         let wanted = |transfer: &&mut Option<Transfer>| {
-            transfer.as_ref().is_some_and(|transfer| transfer.meta.info_hash() == theirs.info_hash)
+            transfer
+                .as_ref()
+                .is_some_and(|transfer| transfer.meta.info_hash() == theirs.info_hash)
         };
         let found = match dial {
             Some(dial) => Some((dial.job, &mut transfers[dial.job])),
-            None => transfers.iter_mut().enumerate().find(|(_, transfer)| wanted(transfer)),
+            None => transfers
+                .iter_mut()
+                .enumerate()
+                .find(|(_, transfer)| wanted(transfer)),
         };
         let Some((job, Some(transfer))) = found else {
             return Err(Closed::Fault("it asks for a content that is not here"));
         };
         if transfer.meta.info_hash() != theirs.info_hash {
-            return Err(Closed::Fault("it has another content than the one it was dialled for"));
+            return Err(Closed::Fault(
+                "it has another content than the one it was dialled for",
+            ));
         }
         if dial.is_none() {
             Handshake::new(theirs.info_hash, id).encode(&mut link.out);
@@ -235,7 +262,9 @@ impl Links {
         transfers: &'a mut [Option<Transfer>],
     ) -> Option<&'a mut [u8]> {
         let link = self.link(conn)?;
-        let Stage::Linked { job, key } = link.stage else { return None };
+        let Stage::Linked { job, key } = link.stage else {
+            return None;
+        };
         if link.decoder.payload_remaining() == 0 {
             return None;
         }
@@ -251,7 +280,9 @@ impl Links {
         transfers: &mut [Option<Transfer>],
     ) -> Option<usize> {
         let link = self.link_mut(conn)?;
-        let Stage::Linked { job, key } = link.stage else { return None };
+        let Stage::Linked { job, key } = link.stage else {
+            return None;
+        };
         let swarm = &mut transfers[job].as_mut()?.swarm;
         swarm.landed(now, key, count);
         if link.decoder.payload_landed(count) {
@@ -269,7 +300,9 @@ impl Links {
         transfers: &mut [Option<Transfer>],
         shell: &mut Shell,
     ) {
-        let Some(link) = self.link_mut(conn) else { return };
+        let Some(link) = self.link_mut(conn) else {
+            return;
+        };
         if out.control_len() + link.out.len() > CONTROL_BYTES_MAX {
             let why = Closed::Fault("it does not read what it asks for");
             shell.commands.push_back(Command::Close(conn, why));
@@ -278,11 +311,17 @@ impl Links {
         out.control(&link.out);
         link.out.clear();
         link.out.shrink_to(OUT_BYTES_KEPT);
-        let Stage::Linked { job, key } = link.stage else { return };
-        let Some(transfer) = &mut transfers[job] else { return };
+        let Stage::Linked { job, key } = link.stage else {
+            return;
+        };
+        let Some(transfer) = &mut transfers[job] else {
+            return;
+        };
         let mut header = Vec::with_capacity(13);
         while out.wants_bulk() {
-            let Some(upload) = transfer.swarm.next_upload(now, key) else { break };
+            let Some(upload) = transfer.swarm.next_upload(now, key) else {
+                break;
+            };
             let BlockRequest { piece, begin, len } = upload.request;
             header.clear();
             put_piece_header(&mut header, piece, begin, len);
@@ -300,7 +339,10 @@ impl Links {
         why: &Closed,
         transfers: &mut [Option<Transfer>],
     ) -> Option<usize> {
-        let link = self.links.get_mut(conn.slot())?.take_if(|link| link.conn == conn)?;
+        let link = self
+            .links
+            .get_mut(conn.slot())?
+            .take_if(|link| link.conn == conn)?;
         match why {
             Closed::Fault(_) => log::info!("{}: closed: {why}", link.remote),
             _ => log::debug!("{}: closed: {why}", link.remote),
@@ -323,8 +365,16 @@ impl Links {
     }
 
     /// Queues a message.
-    pub(super) fn send(&mut self, job: usize, peer: PeerKey, message: &Message<'_>, shell: &mut Shell) {
-        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else { return };
+    pub(super) fn send(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        message: &Message<'_>,
+        shell: &mut Shell,
+    ) {
+        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
+            return;
+        };
         if link.out.is_empty() {
             shell.touch(link.conn);
         }
@@ -332,16 +382,26 @@ impl Links {
     }
 
     /// Queues what opens a link: what we have, and who we are.
-    pub(super) fn open_message(&mut self, job: usize, peer: PeerKey, swarm: &Swarm, shell: &mut Shell) {
+    pub(super) fn open_message(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        swarm: &Swarm,
+        shell: &mut Shell,
+    ) {
         let listen_port = self.listen_port;
-        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else { return };
+        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
+            return;
+        };
         let have = swarm.have();
         let fast = swarm.is_fast(peer);
         let possession = match have {
             _ if fast && have.is_all() => Some(Message::HaveAll),
             _ if fast && have.is_empty() => Some(Message::HaveNone),
             _ if have.is_empty() => None,
-            _ => Some(Message::Bitfield { bytes: have.as_bytes() }),
+            _ => Some(Message::Bitfield {
+                bytes: have.as_bytes(),
+            }),
         };
         if let Some(message) = possession {
             message.encode(&mut link.out);
@@ -376,7 +436,8 @@ impl Links {
 
     /// The far end of a conn, for people.
     pub(super) fn remote_of(&self, conn: ConnId) -> SocketAddr {
-        self.link(conn).map_or_else(|| ([0, 0, 0, 0], 0).into(), |link| link.remote)
+        self.link(conn)
+            .map_or_else(|| ([0, 0, 0, 0], 0).into(), |link| link.remote)
     }
 
     /// Closes every conn of a job.
@@ -414,15 +475,27 @@ impl Links {
     }
 
     fn link(&self, conn: ConnId) -> Option<&Link> {
-        self.links.get(conn.slot())?.as_ref().filter(|link| link.conn == conn)
+        self.links
+            .get(conn.slot())?
+            .as_ref()
+            .filter(|link| link.conn == conn)
     }
 
     fn link_mut(&mut self, conn: ConnId) -> Option<&mut Link> {
-        self.links.get_mut(conn.slot())?.as_mut().filter(|link| link.conn == conn)
+        self.links
+            .get_mut(conn.slot())?
+            .as_mut()
+            .filter(|link| link.conn == conn)
     }
 }
 
-fn extended(now: Time, swarm: &mut Swarm, peer: PeerKey, id: u8, payload: &[u8]) -> Result<(), Closed> {
+fn extended(
+    now: Time,
+    swarm: &mut Swarm,
+    peer: PeerKey,
+    id: u8,
+    payload: &[u8],
+) -> Result<(), Closed> {
     if id == EXTENDED_HANDSHAKE {
         let theirs = ExtendedHandshake::decode(payload).map_err(|e| Closed::Fault(e.reason()))?;
         let input = Input::Extended {

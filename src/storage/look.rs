@@ -29,7 +29,12 @@ pub fn read_list(path: &Path) -> io::Result<Vec<String>> {
         return Err(failure(path, io::ErrorKind::InvalidData, why));
     }
     let wanted = |line: &&str| !line.is_empty() && !line.starts_with('#');
-    Ok(text.lines().map(str::trim).filter(wanted).map(str::to_owned).collect())
+    Ok(text
+        .lines()
+        .map(str::trim)
+        .filter(wanted)
+        .map(str::to_owned)
+        .collect())
 }
 
 #[cfg(test)]
@@ -43,9 +48,15 @@ mod tests {
         fs::write(&path, "# rack 1\n a \n\nb\r\n").expect("written");
         assert_eq!(read_list(&path).expect("a list"), ["a", "b"]);
         fs::write(&path, vec![b'x'; LIST_BYTES_MAX as usize + 1]).expect("written");
-        assert_eq!(read_list(&path).expect_err("too long").kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            read_list(&path).expect_err("too long").kind(),
+            io::ErrorKind::InvalidData
+        );
         fs::write(&path, [0xff, 0xfe]).expect("written");
-        assert_eq!(read_list(&path).expect_err("no text").kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            read_list(&path).expect_err("no text").kind(),
+            io::ErrorKind::InvalidData
+        );
         let missing = read_list(&folder.path().join("none")).expect_err("missing");
         assert!(missing.to_string().contains("none"), "{missing}");
         assert!(is_folder(folder.path()) && !is_folder(&path));

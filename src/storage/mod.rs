@@ -29,5 +29,5 @@ pub use resume::{BITS_SUFFIX, BitsFile};
 pub use scan::{Scan, scan};
 pub use shared::SharedFiles;
 pub use tree::Content;
-pub use workers::{Remains, Shutdown, Task, Wake, Workers};
+pub use workers::{Remains, Shutdown, Task, Wake, Workers, cores};
 pub use writer::{LineWriter, Stream};

@@ -468,6 +468,25 @@ impl Swarm {
         self.peer(key).is_some_and(|peer| peer.hello.fast)
     }
 
+    /// Bytes of the pieces that are verified and written.
+    pub fn have_bytes(&self) -> u64 {
+        let missing = |piece| u64::from(self.geometry.piece_len(piece));
+        self.geometry.total_len() - self.have.zeros().map(missing).sum::<u64>()
+    }
+
+    /// Whether a worker still has a piece.
+    pub fn is_checking(&self) -> bool {
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, PieceState::Checking(_)))
+    }
+
+    /// Dials and admits nobody from now on. The shell closes the links that there are.
+    pub fn stop(&mut self) {
+        self.config.links_max = 0;
+        self.contacts_changed = true;
+    }
+
     /// Number of links.
     pub fn link_count(&self) -> usize {
         self.peers.len()
