@@ -324,12 +324,17 @@ impl TrackerService {
                 limit,
                 with_bitmaps,
             } => {
-                let rows = self
+                let mut rows = self
                     .registry
                     .members_of(client, info_hash, cursor, with_bitmaps)?;
-                let limit = page_limit(limit);
-                self.conns
-                    .send(id, |out| put_members(out, request_id, rows, limit));
+                self.conns.send(id, |out| {
+                    let mut page: ItemWriter<'_, MemberEntry<'_>> =
+                        ItemWriter::members(out, request_id);
+                    let limit = page_limit(limit);
+                    let rest = rows.find(|(_, row)| page.count() == limit || !page.push(row));
+                    page.continue_at(rest.map_or(0, |(cursor, _)| cursor));
+                    page.finish();
+                });
             }
             _ => {
                 return Err(Refused::new(
@@ -374,22 +379,6 @@ fn put_list(
     for (at, entry) in entries {
         if !writer.push(&entry) {
             writer.continue_at(at);
-            break;
-        }
-    }
-    writer.finish();
-}
-
-fn put_members(
-    out: &mut Vec<u8>,
-    request_id: u32,
-    rows: impl Iterator<Item = (u32, MemberEntry<'_>)>,
-    limit: usize,
-) {
-    let mut writer: ItemWriter<'_, MemberEntry<'_>> = ItemWriter::members(out, request_id);
-    for (cursor, row) in rows {
-        if writer.count() == limit || !writer.push(&row) {
-            writer.continue_at(cursor);
             break;
         }
     }
