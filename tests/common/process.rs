@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -26,6 +26,13 @@ struct Said {
 struct Output {
     said: Mutex<Said>,
     changed: Condvar,
+}
+
+impl Output {
+    /// A test that fails while it holds this must not hide why.
+    fn said(&self) -> MutexGuard<'_, Said> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A program that runs.
@@ -53,7 +60,7 @@ impl Running {
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let output = Arc::new(Output::default());
-        output.said.lock().expect("no reader panics").open = 2;
+        output.said().open = 2;
         let (out, err) = (child.stdout.take(), child.stderr.take());
         read_lines(&output, out.expect("piped"), |said| &mut said.out);
         read_lines(&output, err.expect("piped"), |said| &mut said.err);
@@ -80,7 +87,7 @@ impl Running {
         mut found: impl FnMut(&[String], &[String], bool) -> Option<T>,
     ) -> T {
         let deadline = Instant::now() + DEADLINE;
-        let mut said = self.output.said.lock().expect("no reader panics");
+        let mut said = self.output.said();
         loop {
             if let Some(found) = found(&said.out, &said.err, said.open == 0) {
                 return found;
@@ -93,12 +100,8 @@ impl Running {
                 said.out,
                 said.err
             );
-            said = self
-                .output
-                .changed
-                .wait_timeout(said, left)
-                .expect("no reader panics")
-                .0;
+            let waited = self.output.changed.wait_timeout(said, left);
+            said = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -183,7 +186,7 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let said = self.output.said.lock().expect("no reader panics");
+            let said = self.output.said();
             eprintln!("{} had said: {:#?} {:#?}", self.name, said.out, said.err);
         }
     }
@@ -242,11 +245,11 @@ fn read_lines<R: Read + Send + 'static>(
     std::thread::spawn(move || {
         for line in BufReader::new(from).split(b'\n') {
             let Ok(line) = line else { break };
-            let mut said = output.said.lock().expect("nobody panics with it");
+            let mut said = output.said();
             pick(&mut said).push(String::from_utf8_lossy(&line).into_owned());
             output.changed.notify_all();
         }
-        output.said.lock().expect("nobody panics with it").open -= 1;
+        output.said().open -= 1;
         output.changed.notify_all();
     });
 }

@@ -101,11 +101,13 @@ impl World {
     /// A command that runs in the scratch folder and speaks JSON.
     pub(crate) fn peer(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-peer"));
-        command.args(args).arg("--json");
-        if let Some("share" | "get") = args.first().copied() {
+        let (name, rest) = args.split_first().expect("a command");
+        command.args(["--json", name]);
+        if matches!(*name, "share" | "get") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command
+            .args(rest)
             .current_dir(self.dir.path())
             .env("SHOAL_TRACKER", &self.tracker.addr)
             .env_remove("SHOAL_ZONE");
