@@ -165,8 +165,11 @@ impl Model {
             _ => 1000 + rng.below(50_000) as u16,
         };
         if let Some(old) = self.clients.get(rng.below(20)) {
-            // The same peer comes back before its old connection is known to be dead.
-            (peer_id, source, port) = (old.peer_id, old.source, old.port);
+            peer_id = old.peer_id;
+            if rng.below(3) > 0 {
+                // The same peer comes back before its old connection is known to be dead.
+                (source, port) = (old.source, old.port);
+            }
         }
         let listens_at = [SocketAddr::new(source, port)];
         let key = self.registry.connect(Caller {
