@@ -15,6 +15,9 @@ use super::outbox::{Outbox, Spares};
 use super::service::{Closed, ConnId, Direction, Service};
 use crate::base::Time;
 
+/// Bytes read beside a landing: enough for the next header and small messages, so that the block after it lands in place too.
+const BESIDE_BYTES_MAX: usize = 1024;
+
 /// A conn. It is small, because most are idle: an outbox is lent only while something is queued.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -94,11 +97,6 @@ impl Conn {
         self.out.is_some() && self.writable && !self.parked_out
     }
 
-    /// Whether there is output that is not yet sent.
-    pub(super) fn has_output(&self) -> bool {
-        self.out.is_some()
-    }
-
     /// Gives both directions a new chance.
     pub(super) fn resume(&mut self) {
         self.parked_in = false;
@@ -153,7 +151,7 @@ impl Conn {
         match service.landing(id) {
             Some(slice) if !slice.is_empty() => {
                 let landing = slice.len().min(allowed);
-                let beside = scratch.len().min(allowed - landing);
+                let beside = BESIDE_BYTES_MAX.min(scratch.len()).min(allowed - landing);
                 let mut places = [
                     IoSliceMut::new(&mut slice[..landing]),
                     IoSliceMut::new(&mut scratch[..beside]),

@@ -24,6 +24,8 @@ pub struct Span {
     pub offset: u64,
     /// How long it is; never 0.
     pub len: u64,
+    /// Whether it reaches to the end of the file.
+    pub ends_file: bool,
 }
 
 /// The files of a content as one row of bytes.
@@ -31,6 +33,7 @@ pub struct Span {
 pub struct FileMap {
     /// The files that have bytes, ascending by `start`.
     filled: Vec<Filled>,
+    file_count: usize,
     len: u64,
 }
 
@@ -44,8 +47,9 @@ struct Filled {
 impl FileMap {
     /// The map of files of these lengths, or `None` if their sum is more than a file offset can name (2⁶³ − 1).
     pub fn new(lens: impl IntoIterator<Item = u64>) -> Option<Self> {
-        let (mut filled, mut start) = (Vec::new(), 0u64);
+        let (mut filled, mut start, mut file_count) = (Vec::new(), 0u64, 0);
         for (file, len) in lens.into_iter().enumerate() {
+            file_count = file + 1;
             if len > 0 {
                 filled.push(Filled { start, len, file });
                 start = start
@@ -53,7 +57,16 @@ impl FileMap {
                     .filter(|&end| i64::try_from(end).is_ok())?;
             }
         }
-        Some(Self { filled, len: start })
+        Some(Self {
+            filled,
+            file_count,
+            len: start,
+        })
+    }
+
+    /// How many files there are, empty ones included.
+    pub fn file_count(&self) -> usize {
+        self.file_count
     }
 
     /// Bytes of the content.
@@ -80,10 +93,12 @@ impl FileMap {
             .take_while(move |filled| filled.start < end)
             .map(move |filled| {
                 let from = filled.start.max(offset);
+                let file_end = filled.start + filled.len;
                 Span {
                     file: filled.file,
                     offset: from - filled.start,
-                    len: (filled.start + filled.len).min(end) - from,
+                    len: file_end.min(end) - from,
+                    ends_file: file_end <= end,
                 }
             })
             .filter(|span| span.len > 0)
@@ -128,6 +143,12 @@ impl Layout {
     pub fn piece_offset(&self, index: u32) -> u64 {
         assert!(index < self.piece_count, "piece {index}");
         u64::from(index) * u64::from(self.piece_length)
+    }
+
+    /// The pieces as one row of bytes, like the files.
+    pub(super) fn piece_map(&self) -> FileMap {
+        let lens = (0..self.piece_count).map(|piece| u64::from(self.piece_len(piece)));
+        FileMap::new(lens).expect("as many bytes as the files have")
     }
 
     /// Bytes of piece `index`.
@@ -176,11 +197,12 @@ mod tests {
                 .flat_map(|(file, &len)| (0..len).map(move |offset| (file, offset)))
                 .collect();
             let map = FileMap::new(lens.iter().copied()).expect("a small sum");
-            prop_assert_eq!(map.len(), bytes.len() as u64);
+            prop_assert_eq!((map.len(), map.file_count()), (bytes.len() as u64, lens.len()));
             let from = from.min(bytes.len());
             let len = len.min(bytes.len() - from);
             let spans: Vec<Span> = map.spans(from as u64, len as u64).collect();
             prop_assert!(spans.iter().all(|span| span.len > 0));
+            prop_assert!(spans.iter().all(|span| span.ends_file == (span.offset + span.len == lens[span.file])));
             prop_assert!(spans.windows(2).all(|pair| pair[0].file < pair[1].file));
             let spelt: Vec<(usize, u64)> = spans
                 .iter()

@@ -5,19 +5,29 @@
 
 mod disk;
 mod handles;
+mod hash;
 mod keep;
 mod layout;
+mod look;
 mod paths;
+mod pieces;
 mod resume;
+mod scan;
 mod shared;
 mod tree;
 mod workers;
+mod writer;
 
 pub use disk::{PART_SUFFIX, PartFiles, check_target};
+pub use hash::{ContentHasher, ContentHashes};
 pub use keep::{BEGUN_SUFFIX, KeptFolder};
 pub use layout::{FileMap, FileSpec, Layout, Span};
+pub use look::{LIST_BYTES_MAX, is_folder, read_list};
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
+pub use pieces::{PieceHasher, check_and_write, matching_pieces};
 pub use resume::{BITS_SUFFIX, BitsFile};
+pub use scan::{Scan, scan};
 pub use shared::SharedFiles;
 pub use tree::Content;
-pub use workers::{Remains, Shutdown, Task, Wake, Workers};
+pub use workers::{Remains, Shutdown, Task, Wake, Workers, cores};
+pub use writer::{LineWriter, Stream};
