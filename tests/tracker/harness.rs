@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shoal::base::{InfoHash, PeerId};
 use shoal::wire::info_builder::{Content, canonical_info};
@@ -14,18 +14,18 @@ use shoal::wire::native::{
 };
 
 /// Longer than anything takes here: a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running tracker, killed when it is dropped.
-pub struct Tracker {
-    pub child: Child,
-    pub addr: SocketAddr,
-    pub start_line: String,
+pub(crate) struct Tracker {
+    pub(crate) child: Child,
+    pub(crate) addr: SocketAddr,
+    pub(crate) start_line: String,
 }
 
 impl Tracker {
     /// Starts one on a free port of 127.0.0.1.
-    pub fn start(state: Option<&Path>) -> Self {
+    pub(crate) fn start(state: Option<&Path>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-tracker"));
         command.args(["--listen", "127.0.0.1:0", "--udp", "off", "--admin", "off"]);
         if let Some(state) = state {
@@ -34,7 +34,7 @@ impl Tracker {
         Self::spawn(command)
     }
 
-    pub fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.env_remove("STATE_DIRECTORY").stdout(Stdio::piped());
         let mut child = command.spawn().expect("the tracker starts");
         let mut start_line = String::new();
@@ -50,7 +50,7 @@ impl Tracker {
     }
 
     /// Sends a signal that lets the tracker end by itself, and returns its exit code.
-    pub fn stop(mut self, signal: &str) -> Option<i32> {
+    pub(crate) fn stop(mut self, signal: &str) -> Option<i32> {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args([signal, &pid]).status();
         assert!(sent.expect("kill runs").success());
@@ -58,12 +58,12 @@ impl Tracker {
     }
 
     /// Kills the tracker at once.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }
 
-    pub fn client(&self, number: u8) -> Client {
+    pub(crate) fn client(&self, number: u8) -> Client {
         let mut client = Client::connect(self.addr);
         client.hello(number);
         client
@@ -79,33 +79,33 @@ impl Drop for Tracker {
 
 /// What the tracker sent.
 #[derive(Debug, PartialEq)]
-pub enum Frame {
+pub(crate) enum Frame {
     Reply(u32, Reply<'static>),
     Push(OwnPush),
 }
 
 /// A push without the borrow.
 #[derive(Debug, PartialEq, Eq)]
-pub enum OwnPush {
+pub(crate) enum OwnPush {
     Joined(u32, Vec<PeerId>),
     Removed(u32),
 }
 
 /// A connection to the tracker.
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     decoder: FrameDecoder,
     frames: Vec<Frame>,
     request_id: u32,
-    pub pushes: Vec<OwnPush>,
+    pub(crate) pushes: Vec<OwnPush>,
 }
 
-pub fn peer_id(number: u8) -> PeerId {
+pub(crate) fn peer_id(number: u8) -> PeerId {
     PeerId([number; 20])
 }
 
 /// An info dictionary of `pieces` pieces of 64 KiB, and its hash.
-pub fn info(name: &str, pieces: u32) -> (Vec<u8>, InfoHash) {
+pub(crate) fn info(name: &str, pieces: u32) -> (Vec<u8>, InfoHash) {
     let content = Content::Single {
         len: u64::from(pieces) * 65536,
         sha256: Some([7; 32]),
@@ -116,7 +116,7 @@ pub fn info(name: &str, pieces: u32) -> (Vec<u8>, InfoHash) {
 }
 
 impl Client {
-    pub fn connect(addr: SocketAddr) -> Self {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).expect("the tracker listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
@@ -131,14 +131,14 @@ impl Client {
     }
 
     /// HELLO of a client that listens on 127.0.0.1, port 1000 + `number`.
-    pub fn hello(&mut self, number: u8) -> Reply<'static> {
+    pub(crate) fn hello(&mut self, number: u8) -> Reply<'static> {
         let addrs = [SocketAddr::from(([127, 0, 0, 1], 1000 + u16::from(number)))];
         let mut hello = Hello::new(peer_id(number), &addrs);
         hello.host = format!("host{number}").into();
         self.ask(Request::Hello(hello))
     }
 
-    pub fn send(&mut self, request: &Request<'_>) -> u32 {
+    pub(crate) fn send(&mut self, request: &Request<'_>) -> u32 {
         self.request_id += 1;
         let mut bytes = Vec::new();
         request.encode(self.request_id, &mut bytes);
@@ -147,7 +147,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer; pushes that come first are kept.
-    pub fn ask(&mut self, request: Request<'_>) -> Reply<'static> {
+    pub(crate) fn ask(&mut self, request: Request<'_>) -> Reply<'static> {
         let id = self.send(&request);
         loop {
             match self.next() {
@@ -159,7 +159,7 @@ impl Client {
     }
 
     /// The code of the ERROR that answers a request.
-    pub fn refused(&mut self, request: Request<'_>) -> ErrorCode {
+    pub(crate) fn refused(&mut self, request: Request<'_>) -> ErrorCode {
         match self.ask(request) {
             Reply::Error { code, .. } => code,
             other => panic!("not refused: {other:?}"),
@@ -167,7 +167,7 @@ impl Client {
     }
 
     /// The next frame, or `None` at the end of the stream.
-    pub fn next(&mut self) -> Option<Frame> {
+    pub(crate) fn next(&mut self) -> Option<Frame> {
         let mut buffer = vec![0; 64 << 10];
         while self.frames.is_empty() {
             let count = match self.stream.read(&mut buffer) {
@@ -191,7 +191,7 @@ impl Client {
         Some(self.frames.remove(0))
     }
 
-    pub fn next_push(&mut self) -> OwnPush {
+    pub(crate) fn next_push(&mut self) -> OwnPush {
         if !self.pushes.is_empty() {
             return self.pushes.remove(0);
         }
@@ -202,11 +202,11 @@ impl Client {
     }
 
     /// Whether the tracker closes the connection without another frame.
-    pub fn is_closed(&mut self) -> bool {
+    pub(crate) fn is_closed(&mut self) -> bool {
         self.next().is_none()
     }
 
-    pub fn register(&mut self, info: &[u8]) -> Reply<'static> {
+    pub(crate) fn register(&mut self, info: &[u8]) -> Reply<'static> {
         self.ask(Request::Register {
             total: info.len() as u32,
             chunk: info.into(),
@@ -215,7 +215,12 @@ impl Client {
     }
 
     /// Joins with nothing, or with everything.
-    pub fn join(&mut self, info_hash: InfoHash, pieces: u32, has_all: bool) -> JoinReply<'static> {
+    pub(crate) fn join(
+        &mut self,
+        info_hash: InfoHash,
+        pieces: u32,
+        has_all: bool,
+    ) -> JoinReply<'static> {
         let reply = self.ask(Request::Join(Join {
             info_hash,
             left: if has_all {
@@ -234,7 +239,7 @@ impl Client {
     }
 
     /// Reports pieces as had, and waits until that is known.
-    pub fn have(&mut self, slot: u32, pieces: std::ops::Range<u32>) -> Reply<'static> {
+    pub(crate) fn have(&mut self, slot: u32, pieces: std::ops::Range<u32>) -> Reply<'static> {
         let state = HaveState::Have;
         let items: Vec<HaveItem> = pieces.map(|piece| HaveItem { piece, state }).collect();
         self.ask(Request::HaveBatch(HaveBatch {
@@ -254,5 +259,13 @@ fn own(push: &Push<'_>) -> OwnPush {
             OwnPush::Joined(*slot, ids.collect())
         }
         Push::Removed { slot } => OwnPush::Removed(*slot),
+    }
+}
+
+/// Asks again and again until the answer is yes: for what the tracker learns on another connection.
+pub(crate) fn until(mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it never came to be");
     }
 }
