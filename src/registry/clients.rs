@@ -1,0 +1,110 @@
+//! The connections that said HELLO, and what each is a member of.
+//!
+//! Knows addresses and slots; never looks into a content.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::completions::Serial;
+use super::members::PeerPlace;
+use super::{Addresses, Refusal};
+use crate::base::PeerId;
+
+/// Contents that one client can be a member of at once.
+pub const SLOTS_PER_CLIENT_MAX: usize = 1024;
+
+/// A content, and the key of the member there.
+pub(super) type Membership = (Serial, u32);
+
+/// A connection that said HELLO, by the number that [`Registry::connect`] gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client(pub(super) u32);
+
+impl Client {
+    /// Small, and used again after the client is gone.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who said HELLO.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller<'a> {
+    /// What it calls itself.
+    pub peer_id: PeerId,
+    /// Where the tracker sees it.
+    pub source: IpAddr,
+    /// Where it says it listens.
+    pub listens_at: &'a [SocketAddr],
+    /// What its machine calls itself.
+    pub host: &'a str,
+}
+
+/// What the registry knows of a client.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) peer_id: PeerId,
+    pub(super) source: IpAddr,
+    pub(super) addresses: Addresses,
+    pub(super) host: Arc<str>,
+    /// The membership of slot `n` at `n - 1`: the content, and the member's key there.
+    pub(super) slots: Vec<Option<Membership>>,
+}
+
+impl Known {
+    /// A client that said HELLO.
+    pub(super) fn new(caller: Caller<'_>) -> Self {
+        let source = caller.source.to_canonical();
+        Self {
+            peer_id: caller.peer_id,
+            source,
+            addresses: Addresses::new(source, caller.listens_at),
+            host: caller.host.into(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// What tells two members apart: the peer, and where it listens (or that it does not).
+    pub(super) fn place(&self) -> PeerPlace {
+        let addr = self.addresses.all().first();
+        (
+            self.peer_id,
+            addr.copied()
+                .unwrap_or_else(|| SocketAddr::new(self.source, 0)),
+        )
+    }
+
+    /// Who accuses: an address, on one machine with its port.
+    pub(super) fn reporter(&self) -> SocketAddr {
+        match self.place() {
+            (_, addr) if self.source.is_loopback() => addr,
+            _ => SocketAddr::new(self.source, 0),
+        }
+    }
+
+    /// The membership of a slot.
+    pub(super) fn slot(&self, slot: u32) -> Option<Membership> {
+        let index = (slot as usize).checked_sub(1)?;
+        *self.slots.get(index)?
+    }
+
+    /// The slot of the membership in a content.
+    pub(super) fn slot_in(&self, content: Serial) -> Option<u32> {
+        let is_it = |place: &Option<Membership>| place.is_some_and(|(own, _)| own == content);
+        let index = self.slots.iter().position(is_it)?;
+        Some(index as u32 + 1)
+    }
+
+    /// The lowest free slot.
+    pub(super) fn take_slot(&mut self) -> Result<u32, Refusal> {
+        let free = self.slots.iter().position(Option::is_none);
+        let index = free.unwrap_or(self.slots.len());
+        if index >= SLOTS_PER_CLIENT_MAX {
+            return Err(Refusal::Full("a connection can join no more contents"));
+        }
+        if index == self.slots.len() {
+            self.slots.push(None);
+        }
+        Ok(index as u32 + 1)
+    }
+}

@@ -1,0 +1,258 @@
+//! What clients ask of the registry, in the words of the wire.
+//!
+//! Changes nothing but the order in which members are chosen.
+
+use super::clients::Known;
+use super::completions::Serial;
+use super::members::Member;
+use super::{
+    BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, MEMBERS_FAST_MAX, Refusal, Registry,
+};
+use crate::base::{Bitfield, Digest32, InfoHash};
+use crate::registry::availability::Holding;
+use crate::wire::native::{
+    AddrPair, Bitmap, ListEntry, LookupBy, LookupEntry, Member as Named, MemberEntry, Stats,
+};
+
+/// Cursors of MEMBERS from here on mean completions of members that are gone.
+const GONE: u32 = 1 << 31;
+
+impl Registry {
+    /// How many contents are registered.
+    pub fn content_count(&self) -> usize {
+        self.catalogue.len()
+    }
+
+    /// What the info dictionary of a content says.
+    pub fn facts(&self, hash: InfoHash) -> Option<&Facts> {
+        let serial = self.catalogue.serial(hash)?;
+        Some(&self.catalogue.entry(serial).facts)
+    }
+
+    /// The contents that a key means, newest first; none, if the key is no key.
+    pub fn lookup(&self, by: LookupBy, key: &str) -> Vec<LookupEntry<'_>> {
+        let found: Vec<Serial> = match by {
+            LookupBy::Name => self.catalogue.named(key),
+            LookupBy::Hash => self.catalogue.hashed(key).into_iter().collect(),
+            LookupBy::Sha256 => match digest(key) {
+                Some(digest) => self.catalogue.with_sha256(digest),
+                None => Vec::new(),
+            },
+        };
+        let entries = found.into_iter().map(|serial| self.catalogue.entry(serial));
+        entries.map(lookup_entry).collect()
+    }
+
+    /// A page of contents whose name fits `glob` (empty = all), newest first, and the cursor of the next page (0 = the
+    /// end). A page can be short, even empty, before the end.
+    pub fn list(&self, cursor: u32, limit: usize, glob: &str) -> (u32, Vec<ListEntry<'_>>) {
+        let (next, found) = self.catalogue.list(cursor, limit, glob);
+        let entries = found.into_iter().map(|serial| {
+            let swarm = &self.swarms[&serial];
+            ListEntry {
+                entry: lookup_entry(self.catalogue.entry(serial)),
+                seeds: swarm.seed_count() as u32,
+                leechers: (swarm.len() - swarm.seed_count()) as u32,
+                copies_min: swarm.availability().least(),
+            }
+        });
+        (next, entries.collect())
+    }
+
+    /// Members of a content, then those that completed and are gone, from `cursor` on (0 = the first); each with the
+    /// cursor at which it stands. `client` is whoever asks: it is told addresses that it may be given.
+    pub fn members_of(
+        &self,
+        client: Client,
+        hash: InfoHash,
+        cursor: u32,
+        with_bitmaps: bool,
+    ) -> Result<impl Iterator<Item = (u32, MemberEntry<'_>)>, Refusal> {
+        let serial = self.serial(hash)?;
+        let (key, number) = match cursor {
+            GONE.. => (GONE, cursor - GONE),
+            _ => (cursor.saturating_sub(1), 0),
+        };
+        let piece_count = self.catalogue.entry(serial).facts.piece_count;
+        let swarm = &self.swarms[&serial];
+        let here = swarm.starting_at(key).map(move |(key, member)| {
+            let row = self.here(client, serial, member, piece_count, with_bitmaps);
+            (key + 1, row)
+        });
+        let gone = self.completions.of(serial, number.saturating_sub(1));
+        let gone = gone
+            .filter(|(_, completion)| !swarm.has_peer(completion.peer_id))
+            .map(move |(number, completion)| (GONE | number, gone_row(completion, piece_count)));
+        Ok(here.chain(gone))
+    }
+
+    /// The row of a member that is connected.
+    fn here<'a>(
+        &'a self,
+        asker: Client,
+        serial: Serial,
+        member: &'a Member,
+        piece_count: u32,
+        with_bitmaps: bool,
+    ) -> MemberEntry<'a> {
+        let known = &self.clients[member.client as usize];
+        let addrs = known.addresses.given_to(&self.known(asker).addresses);
+        let completed_at = self.completions.completed_at(serial, known.peer_id);
+        let bitmap = match &member.holding {
+            Holding::None => Bitmap::None,
+            Holding::Some(pieces) => Bitmap::of(pieces),
+            Holding::All => Bitmap::All,
+        };
+        MemberEntry {
+            member: named(known, member, addrs, piece_count),
+            host: (&*known.host).into(),
+            pieces_had: member.holding.count(piece_count),
+            completed_at: completed_at.unwrap_or(0),
+            connected: true,
+            bitmap: with_bitmaps.then_some(bitmap),
+        }
+    }
+
+    /// How many members hold each of up to `count` pieces from `first` on, and the version of these figures.
+    pub fn counts(
+        &self,
+        client: Client,
+        slot: u32,
+        first: u32,
+        count: u32,
+    ) -> Result<(u32, Vec<u16>), Refusal> {
+        let (serial, _) = self.place(client, slot)?;
+        let piece_count = self.catalogue.entry(serial).facts.piece_count;
+        let availability = self.swarms[&serial].availability();
+        let end = first.saturating_add(count).min(piece_count);
+        let counts = (first..end).map(|piece| availability.count(piece));
+        Ok((availability.version(), counts.collect()))
+    }
+
+    /// Names up to `want` other members, those that hold one of the pieces in `missing` first.
+    pub fn peers(
+        &mut self,
+        client: Client,
+        slot: u32,
+        want: u16,
+        missing: Option<&Bitmap<'_>>,
+    ) -> Result<Vec<Named>, Refusal> {
+        let (serial, _) = self.place(client, slot)?;
+        let piece_count = self.catalogue.entry(serial).facts.piece_count;
+        let urgent: Option<Bitfield> = match missing {
+            Some(bitmap) => {
+                let pieces = bitmap.to_bitfield(piece_count);
+                Some(pieces.ok_or(Refusal::Invalid("a bitmap of another length"))?)
+            }
+            None => None,
+        };
+        let chosen = self.choose(client, slot, usize::from(want), urgent.as_ref())?;
+        Ok(chosen.into_iter().map(|choice| choice.named).collect())
+    }
+
+    /// The figures of the swarm of a slot; of everything, for slot 0.
+    pub fn stats(&self, client: Client, slot: u32) -> Result<Stats, Refusal> {
+        if slot == 0 {
+            return Ok(self.stats_of_all());
+        }
+        let (serial, _) = self.place(client, slot)?;
+        let swarm = &self.swarms[&serial];
+        Ok(Stats {
+            seeds: swarm.seed_count() as u32,
+            leechers: (swarm.len() - swarm.seed_count()) as u32,
+            copies_min: swarm.availability().least(),
+            copies_mean_256: swarm.availability().mean_x256(),
+            bytes: swarm.down_bytes(),
+            completed: self.completions.of(serial, 0).count() as u32,
+        })
+    }
+
+    fn stats_of_all(&self) -> Stats {
+        let mut stats = Stats {
+            completed: self.completions.len() as u32,
+            ..Stats::default()
+        };
+        for swarm in self.swarms.values() {
+            stats.seeds += swarm.seed_count() as u32;
+            stats.leechers += (swarm.len() - swarm.seed_count()) as u32;
+            stats.bytes = stats.bytes.saturating_add(swarm.down_bytes());
+        }
+        stats
+    }
+
+    /// Milliseconds that a member should let pass between two batches of HAVE.
+    pub fn batch_ms(&self) -> u32 {
+        if self.members > MEMBERS_FAST_MAX {
+            BATCH_MS_SLOW
+        } else {
+            BATCH_MS
+        }
+    }
+
+    /// Every completion that is remembered, to be saved.
+    pub fn completions(&self) -> impl Iterator<Item = (InfoHash, &Completion)> {
+        self.completions
+            .iter()
+            .map(|(serial, completion)| (self.catalogue.entry(serial).facts.hash, completion))
+    }
+}
+
+/// A member, as one who is given `addrs` of it is told.
+pub(super) fn named(known: &Known, member: &Member, addrs: AddrPair, piece_count: u32) -> Named {
+    Named {
+        peer_id: known.peer_id,
+        addrs,
+        seed: member.holding.is_all(),
+        upload_only: member.is_upload_only,
+        foreign: false,
+        proximity: 0,
+        share: Named::share_of(member.holding.count(piece_count), piece_count),
+    }
+}
+
+/// The row of a member that completed and is gone.
+fn gone_row(completion: &Completion, piece_count: u32) -> MemberEntry<'_> {
+    MemberEntry {
+        member: Named {
+            peer_id: completion.peer_id,
+            addrs: AddrPair::default(),
+            seed: true,
+            upload_only: false,
+            foreign: false,
+            proximity: 0,
+            share: u16::MAX,
+        },
+        host: (&*completion.host).into(),
+        pieces_had: piece_count,
+        completed_at: completion.completed_at,
+        connected: false,
+        bitmap: None,
+    }
+}
+
+fn lookup_entry(entry: &Entry) -> LookupEntry<'_> {
+    let facts = &entry.facts;
+    LookupEntry {
+        info_hash: facts.hash,
+        size: facts.size,
+        piece_len: facts.piece_len,
+        n_pieces: facts.piece_count,
+        n_files: facts.file_count,
+        name: (&*facts.name).into(),
+        sha256: facts.sole_sha256(),
+        registered_at: entry.registered_at,
+    }
+}
+
+/// A SHA-256 written as 64 hexadecimal digits.
+fn digest(text: &str) -> Option<Digest32> {
+    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(digest)
+}

@@ -1,0 +1,277 @@
+//! Which addresses a member is given for another: by scope and by family.
+//!
+//! Owns the rules that keep a hostile HELLO from turning peer lists into a port scan: what may never be handed out, what
+//! a client may declare, and who may receive it. Never looks at a content.
+//!
+//! Invariants:
+//! 1. Unspecified, multicast, broadcast and reserved addresses and port 0 are never kept, v4-mapped ones are kept as v4.
+//! 2. A declared address is never narrower in scope than the source of its client; a global one equals the source.
+//! 3. A loopback, link-local or private address is given only to clients in that scope.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::wire::native::AddrPair;
+
+/// How far an address reaches, narrowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scope {
+    /// This machine.
+    Loopback,
+    /// This link (169.254/16, fe80::/10).
+    LinkLocal,
+    /// This site (RFC 1918, RFC 6598, RFC 4193, and the deprecated fec0::/10).
+    Private,
+    /// Everywhere.
+    Global,
+}
+
+impl Scope {
+    /// The scope of an address, or `None` if nobody can be dialled at it.
+    pub fn of(ip: IpAddr) -> Option<Self> {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::of_v4(ip),
+            IpAddr::V6(ip) => Self::of_v6(ip),
+        }
+    }
+
+    fn of_v4(ip: Ipv4Addr) -> Option<Self> {
+        let [a, b, ..] = ip.octets();
+        match a {
+            0 | 224.. => None,
+            127 => Some(Self::Loopback),
+            169 if b == 254 => Some(Self::LinkLocal),
+            10 => Some(Self::Private),
+            172 if b & 0xf0 == 16 => Some(Self::Private),
+            192 if b == 168 => Some(Self::Private),
+            100 if b & 0xc0 == 64 => Some(Self::Private),
+            _ => Some(Self::Global),
+        }
+    }
+
+    fn of_v6(ip: Ipv6Addr) -> Option<Self> {
+        let segments = ip.segments();
+        match segments[0] {
+            _ if ip == Ipv6Addr::LOCALHOST => Some(Self::Loopback),
+            // The unspecified address and the obsolete v4-compatible ones, which would smuggle a v4 address past us.
+            0 if segments[..6] == [0; 6] => None,
+            0xff00.. => None,
+            0xfe80..=0xfebf => Some(Self::LinkLocal),
+            0xfc00..=0xfdff | 0xfec0..=0xfeff => Some(Self::Private),
+            _ => Some(Self::Global),
+        }
+    }
+}
+
+/// A socket address with a v4-mapped address written as v4, and without flow label and zone.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+/// Where a client can be dialled, and what it can dial itself.
+#[derive(Clone, Debug)]
+pub struct Addresses {
+    /// Narrowest scope first, the source before what was declared.
+    dialled_at: Box<[SocketAddr]>,
+    reach: u8,
+}
+
+impl Addresses {
+    /// What is kept of the addresses that a client at `source` declares as its listening ones. With none it cannot be
+    /// dialled; otherwise the source with the first declared port is added.
+    pub fn new(source: IpAddr, declared: &[SocketAddr]) -> Self {
+        let source = source.to_canonical();
+        let mut reach = reach_of(source) | reach_bit(Scope::Global, source.is_ipv6());
+        let mut kept = Vec::new();
+        if let Some(first) = declared.iter().find(|addr| addr.port() != 0) {
+            kept.extend(dialable(SocketAddr::new(source, first.port())));
+        }
+        for &addr in declared {
+            let Some(addr) = dialable(canonical(addr)) else {
+                continue;
+            };
+            if may_declare(source, addr.ip()) {
+                reach |= reach_of(addr.ip());
+                if !kept.contains(&addr) {
+                    kept.push(addr);
+                }
+            } else if Scope::of(addr.ip()) == Some(Scope::Global) {
+                // Not believed as a place to dial, but it tells which family the client speaks.
+                reach |= reach_of(addr.ip());
+            }
+        }
+        kept.sort_by_key(|addr| Scope::of(addr.ip()));
+        Self {
+            dialled_at: kept.into(),
+            reach,
+        }
+    }
+
+    /// What `receiver` is given to dial this client: the two best addresses.
+    pub fn given_to(&self, receiver: &Self) -> AddrPair {
+        let addrs = self.dialled_at.iter().copied();
+        addrs
+            .filter(|addr| reach_of(addr.ip()) & receiver.reach != 0)
+            .collect()
+    }
+
+    /// Every address at which the client can be dialled, by someone.
+    pub fn all(&self) -> &[SocketAddr] {
+        &self.dialled_at
+    }
+}
+
+fn dialable(addr: SocketAddr) -> Option<SocketAddr> {
+    (addr.port() != 0 && Scope::of(addr.ip()).is_some()).then_some(addr)
+}
+
+/// Whether a client that is seen at `source` is believed that it listens at `ip`.
+fn may_declare(source: IpAddr, ip: IpAddr) -> bool {
+    match (Scope::of(source), Scope::of(ip)) {
+        (Some(_), Some(Scope::Global)) => source == ip,
+        (Some(source), Some(declared)) => declared >= source,
+        _ => false,
+    }
+}
+
+fn reach_of(ip: IpAddr) -> u8 {
+    Scope::of(ip).map_or(0, |scope| reach_bit(scope, ip.is_ipv6()))
+}
+
+/// The bit of a scope and a family. Loopback is one machine, whatever the family.
+fn reach_bit(scope: Scope, is_v6: bool) -> u8 {
+    let family = u8::from(is_v6 && scope != Scope::Loopback);
+    1 << (scope as u8 * 2 + family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().expect("an address and a port")
+    }
+
+    fn client(source: &str, declared: &[&str]) -> Addresses {
+        let declared: Vec<_> = declared.iter().map(|text| at(text)).collect();
+        Addresses::new(ip(source), &declared)
+    }
+
+    fn given(member: &Addresses, receiver: &Addresses) -> Vec<String> {
+        let given = member.given_to(receiver);
+        given.iter().map(|addr| addr.to_string()).collect()
+    }
+
+    #[test]
+    fn every_kind_of_address_has_its_scope() {
+        use Scope::{Global, LinkLocal, Loopback, Private};
+        let table = [
+            ("127.0.0.1", Some(Loopback)),
+            ("127.255.255.254", Some(Loopback)),
+            ("::1", Some(Loopback)),
+            ("::ffff:127.0.0.1", Some(Loopback)),
+            ("169.254.0.1", Some(LinkLocal)),
+            ("169.253.0.1", Some(Global)),
+            ("fe80::1", Some(LinkLocal)),
+            ("febf::1", Some(LinkLocal)),
+            ("10.0.0.1", Some(Private)),
+            ("::ffff:10.0.0.1", Some(Private)),
+            ("172.15.0.1", Some(Global)),
+            ("172.16.0.1", Some(Private)),
+            ("172.31.255.255", Some(Private)),
+            ("172.32.0.1", Some(Global)),
+            ("192.168.1.1", Some(Private)),
+            ("192.169.1.1", Some(Global)),
+            ("100.63.0.1", Some(Global)),
+            ("100.64.0.1", Some(Private)),
+            ("100.127.0.1", Some(Private)),
+            ("100.128.0.1", Some(Global)),
+            ("fc00::1", Some(Private)),
+            ("fd12::1", Some(Private)),
+            ("fec0::1", Some(Private)),
+            ("8.8.8.8", Some(Global)),
+            ("223.255.255.255", Some(Global)),
+            ("2001:db8::1", Some(Global)),
+            ("0.0.0.0", None),
+            ("0.1.2.3", None),
+            ("224.0.0.1", None),
+            ("239.255.255.255", None),
+            ("240.0.0.1", None),
+            ("255.255.255.255", None),
+            ("::", None),
+            ("::127.0.0.1", None),
+            ("::8.8.8.8", None),
+            ("::ffff:255.255.255.255", None),
+            ("::ffff:0.0.0.0", None),
+            ("ff02::1", None),
+            ("ff0e::1", None),
+        ];
+        for (text, scope) in table {
+            assert_eq!(Scope::of(ip(text)), scope, "{text}");
+        }
+    }
+
+    #[test]
+    fn who_declares_nothing_cannot_be_dialled() {
+        let silent = client("10.0.0.5", &[]);
+        assert!(silent.all().is_empty());
+        assert!(given(&silent, &client("10.0.0.6", &[])).is_empty());
+    }
+
+    #[test]
+    fn the_source_with_the_declared_port_is_added() {
+        let member = client("10.0.0.5", &["0.0.0.0:0", "0.0.0.0:6881"]);
+        assert_eq!(member.all(), [at("10.0.0.5:6881")]);
+        let mapped = client("::ffff:10.0.0.5", &["[::ffff:10.0.0.5]:6881"]);
+        assert_eq!(mapped.all(), [at("10.0.0.5:6881")]);
+    }
+
+    #[test]
+    fn hostile_declarations_are_dropped() {
+        let hostile = [
+            "127.0.0.1:22",
+            "10.0.0.1:22",
+            "169.254.169.254:80",
+            "[fe80::1]:80",
+            "[::]:80",
+            "255.255.255.255:80",
+            "224.0.0.1:80",
+            "8.8.4.4:80",
+        ];
+        let mut declared = hostile.to_vec();
+        declared.push("8.8.8.8:0");
+        let global = client("8.8.8.8", &declared);
+        assert_eq!(global.all(), [at("8.8.8.8:22")]);
+        let private = client("192.168.0.2", &declared);
+        assert_eq!(private.all(), [at("192.168.0.2:22"), at("10.0.0.1:22")]);
+    }
+
+    #[test]
+    fn a_narrow_address_goes_only_to_receivers_in_its_scope() {
+        let member = client("127.0.0.1", &["127.0.0.1:1", "10.0.0.5:1"]);
+        assert_eq!(given(&member, &client("::1", &[])), ["127.0.0.1:1"]);
+        assert_eq!(given(&member, &client("10.0.0.6", &[])), ["10.0.0.5:1"]);
+        let both = client("127.0.0.2", &["10.0.0.5:9"]);
+        assert_eq!(given(&member, &both), ["127.0.0.1:1", "10.0.0.5:1"]);
+        assert!(given(&member, &client("8.8.8.8", &[])).is_empty());
+        assert!(given(&member, &client("fd00::1", &[])).is_empty());
+        let link = client("169.254.1.1", &["169.254.1.1:5"]);
+        assert_eq!(given(&link, &client("169.254.9.9", &[])), ["169.254.1.1:5"]);
+        assert!(given(&link, &client("10.0.0.6", &[])).is_empty());
+    }
+
+    #[test]
+    fn a_global_address_goes_to_receivers_of_its_family() {
+        let v4 = client("8.8.8.8", &["8.8.8.8:1"]);
+        let v6 = client("2001:db8::1", &["[2001:db8::1]:1"]);
+        let private = client("10.0.0.6", &[]);
+        assert_eq!(given(&v4, &private), ["8.8.8.8:1"]);
+        assert!(given(&v6, &private).is_empty());
+        let dual = client("10.0.0.6", &["[2001:db8::77]:9"]);
+        assert_eq!(given(&v6, &dual), ["[2001:db8::1]:1"]);
+        assert_eq!(dual.all(), [at("10.0.0.6:9")]);
+    }
+}
