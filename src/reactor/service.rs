@@ -136,6 +136,9 @@ pub trait Service {
     /// Append output to `out`: called for a conn that is dirty, and again while `out.wants_bulk()` and the last call appended something.
     fn refill(&mut self, now: Time, conn: ConnId, out: &mut Outbox);
 
+    /// `count` bytes left for the other end: what a rate limit on [`Direction::Out`] counts, and the sign that somebody reads.
+    fn sent(&mut self, _now: Time, _conn: ConnId, _count: usize) {}
+
     /// The conn is gone; the last that is heard of it.
     fn closed(&mut self, now: Time, conn: ConnId, why: Closed);
 

@@ -9,9 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::Refusal;
 use super::completions::Serial;
 use crate::base::{Digest32, InfoHash};
+use crate::wire::metainfo::Metainfo;
 
 /// Contents that are kept.
 pub const CONTENTS_MAX: usize = 100_000;
@@ -53,6 +56,23 @@ pub struct Facts {
     pub file_count: u32,
     /// The SHA-256 of every file that has one.
     pub sha256: Box<[Digest32]>,
+}
+
+impl From<&Metainfo> for Facts {
+    fn from(metainfo: &Metainfo) -> Self {
+        let files = metainfo.files().iter().filter(|file| !file.is_padding);
+        Self {
+            hash: metainfo.info_hash(),
+            info_sha256: Sha256::digest(metainfo.info()).into(),
+            info_bytes: metainfo.info().len() as u32,
+            name: metainfo.name().into(),
+            size: metainfo.total_len(),
+            piece_len: metainfo.piece_length(),
+            piece_count: metainfo.piece_count(),
+            file_count: files.clone().count() as u32,
+            sha256: files.filter_map(|file| file.sha256).collect(),
+        }
+    }
 }
 
 impl Facts {

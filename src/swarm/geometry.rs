@@ -60,7 +60,7 @@ impl Geometry {
 
     /// The index of the block that `request` names, if it is exactly one of our blocks.
     pub fn block_index(&self, request: BlockRequest) -> Option<u32> {
-        if !self.contains(request) || request.begin % BLOCK_LEN != 0 {
+        if !self.contains(request) || !request.begin.is_multiple_of(BLOCK_LEN) {
             return None;
         }
         let index = request.begin / BLOCK_LEN;

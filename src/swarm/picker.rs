@@ -187,7 +187,7 @@ impl Picker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use proptest::prelude::{prop_assert_eq, proptest};
 
     /// One character per piece: a digit is an availability, `-` is a piece not wanted.
     fn picker(pieces: &str) -> Picker {

@@ -73,7 +73,7 @@ impl Swarm {
 
     fn run_len(&self, run: Run, request: BlockRequest) -> u32 {
         let rest = self.geometry.piece_len(run.piece) - run.begin;
-        if run.begin % RUN_BYTES == 0 {
+        if run.begin.is_multiple_of(RUN_BYTES) {
             rest.min(RUN_BYTES)
         } else {
             request.len

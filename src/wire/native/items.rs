@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 
 use super::kind::{LIST, MEMBERS, PEERS};
 use super::{
-    FrameWriter, ListEntry, Member, MemberEntry, PAGE_BYTES_MAX, PUSH_BIT, PushedMember, REPLY_BIT,
+    FrameWriter, ListEntry, Member, MemberEntry, PAGE_BYTES_MAX, PAGE_ENTRIES_MAX, PUSH_BIT,
+    PushedMember, REPLY_BIT, WANT_MAX,
 };
 use crate::wire::{Put, Reader, WireError};
 
@@ -156,34 +157,41 @@ pub struct ItemWriter<'v, T> {
     /// Where the count stands, in the buffer.
     count_at: usize,
     count: u16,
+    count_max: u16,
     items: PhantomData<T>,
 }
 
 impl<'v> ItemWriter<'v, Member> {
     /// A PEERS reply.
     pub fn peers(out: &'v mut Vec<u8>, request_id: u32) -> Self {
-        Self::start(out, PEERS | REPLY_BIT, request_id, None)
+        Self::start(out, PEERS | REPLY_BIT, request_id, None, WANT_MAX)
     }
 }
 
 impl<'v> ItemWriter<'v, PushedMember> {
     /// A PEERS push to the member that has `slot`.
     pub fn peers_push(out: &'v mut Vec<u8>, slot: u32) -> Self {
-        Self::start(out, PEERS | PUSH_BIT, 0, Some(slot))
+        Self::start(out, PEERS | PUSH_BIT, 0, Some(slot), WANT_MAX)
     }
 }
 
 impl<'v> ItemWriter<'v, ListEntry<'_>> {
     /// A LIST reply that continues at `next_cursor` (0 = the end); see [`Self::continue_at`].
     pub fn list(out: &'v mut Vec<u8>, request_id: u32) -> Self {
-        Self::start(out, LIST | REPLY_BIT, request_id, Some(0))
+        Self::start(out, LIST | REPLY_BIT, request_id, Some(0), PAGE_ENTRIES_MAX)
     }
 }
 
 impl<'v> ItemWriter<'v, MemberEntry<'_>> {
     /// A MEMBERS reply; see [`Self::continue_at`].
     pub fn members(out: &'v mut Vec<u8>, request_id: u32) -> Self {
-        Self::start(out, MEMBERS | REPLY_BIT, request_id, Some(0))
+        Self::start(
+            out,
+            MEMBERS | REPLY_BIT,
+            request_id,
+            Some(0),
+            PAGE_ENTRIES_MAX,
+        )
     }
 }
 
@@ -201,7 +209,8 @@ impl<'v, T> ItemWriter<'v, T> {
         usize::from(self.count)
     }
 
-    /// Appends `item`, or appends nothing and says `false` if the frame would pass [`PAGE_BYTES_MAX`].
+    /// Appends `item`, or appends nothing and says `false` if the frame would pass [`PAGE_BYTES_MAX`] or its
+    /// number of items.
     #[must_use = "an item that does not fit belongs to the next page"]
     pub fn push<'a>(&mut self, item: &T) -> bool
     where
@@ -209,7 +218,7 @@ impl<'v, T> ItemWriter<'v, T> {
     {
         let before = self.frame.payload().len();
         item.put(self.frame.payload());
-        let fits = self.frame.len() <= PAGE_BYTES_MAX && self.count < u16::MAX;
+        let fits = self.frame.len() <= PAGE_BYTES_MAX && self.count < self.count_max;
         if fits {
             self.count += 1;
         } else {
@@ -226,7 +235,13 @@ impl<'v, T> ItemWriter<'v, T> {
     }
 
     /// Starts a frame of an optional first number, a count, and items.
-    fn start(out: &'v mut Vec<u8>, kind: u8, request_id: u32, first: Option<u32>) -> Self {
+    fn start(
+        out: &'v mut Vec<u8>,
+        kind: u8,
+        request_id: u32,
+        first: Option<u32>,
+        count_max: u16,
+    ) -> Self {
         let mut frame = FrameWriter::start(out, kind, 0, request_id);
         if let Some(first) = first {
             frame.payload().put_u32(first);
@@ -237,6 +252,7 @@ impl<'v, T> ItemWriter<'v, T> {
             frame,
             count_at,
             count: 0,
+            count_max,
             items: PhantomData,
         }
     }

@@ -450,7 +450,7 @@ impl BadPeer {
 }
 
 /// `value`, unless it exceeds `value_max`.
-fn within<N: PartialOrd>(value: N, value_max: N) -> Result<N, Refusal> {
+fn within<N: PartialOrd + Copy>(value: N, value_max: N) -> Result<N, Refusal> {
     if value > value_max {
         return Err(Refusal::TooLarge);
     }

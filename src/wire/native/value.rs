@@ -317,9 +317,11 @@ impl<'a> Item<'a> for Member {
     fn take(reader: &mut Reader<'a>) -> Result<Self, WireError> {
         let peer_id = PeerId(reader.array()?);
         let count = usize::from(reader.u8()?);
+        if count > MEMBER_ADDRS_MAX {
+            return Err(WireError::TooMany);
+        }
         let mut addrs = AddrPair::default();
-        for at in 0..count {
-            let addr = addrs.addrs.get_mut(at).ok_or(WireError::TooMany)?;
+        for addr in &mut addrs.addrs[..count] {
             *addr = Some(SocketAddr::take(reader)?);
         }
         let flags = reader.u8()?;

@@ -1,0 +1,116 @@
+//! Help texts, written from the table of options.
+
+use super::table::{Command, Flag, Program};
+
+/// Columns before the text of an option or command.
+const TEXT_COLUMN: usize = 26;
+
+/// How the whole program is used.
+pub(super) fn program_help(program: &Program) -> String {
+    let usage = match program.commands {
+        [] => format!("{} [OPTIONS]", program.name),
+        _ => format!("{} [OPTIONS] COMMAND", program.name),
+    };
+    let mut text = format!("{usage}\n{}\n", program.summary);
+    if !program.commands.is_empty() {
+        text.push_str("\nCommands:\n");
+        for command in program.commands {
+            push_row(
+                &mut text,
+                &format!("  {} {}", command.name, command.operands),
+                command.summary,
+            );
+        }
+    }
+    push_flags(&mut text, "Options", program.flags);
+    if !program.commands.is_empty() {
+        text.push_str(&format!(
+            "\n{} help COMMAND shows the options of a command.\n",
+            program.name
+        ));
+    }
+    push_details(&mut text, program.details);
+    text
+}
+
+/// How one subcommand is used.
+pub(super) fn command_help(program: &Program, command: &Command) -> String {
+    let mut text = format!(
+        "{} {} [OPTIONS] {}\n{}\n",
+        program.name, command.name, command.operands, command.summary
+    );
+    push_flags(&mut text, "Options", command.flags);
+    push_flags(&mut text, "Options of every command", program.flags);
+    push_details(&mut text, command.details);
+    text
+}
+
+fn push_flags(text: &mut String, title: &str, flags: &[Flag]) {
+    if flags.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n{title}:\n"));
+    for flag in flags {
+        let short = match flag.short {
+            "" => "    ".to_owned(),
+            short => format!("-{short}, "),
+        };
+        let metavar = flag
+            .metavar
+            .map(|name| format!(" {name}"))
+            .unwrap_or_default();
+        push_row(
+            text,
+            &format!("  {short}--{}{metavar}", flag.long),
+            flag.help,
+        );
+    }
+}
+
+fn push_row(text: &mut String, name: &str, help: &str) {
+    if name.len() < TEXT_COLUMN - 1 {
+        text.push_str(&format!("{name:<TEXT_COLUMN$}{help}\n"));
+    } else {
+        text.push_str(&format!("{name}\n{:TEXT_COLUMN$}{help}\n", ""));
+    }
+}
+
+fn push_details(text: &mut String, details: &[&str]) {
+    if !details.is_empty() {
+        text.push_str(&format!("\n{}\n", details.join("\n")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::table::{PEER, TRACKER};
+
+    #[test]
+    fn every_option_and_command_of_the_table_is_shown() {
+        let text = program_help(&PEER);
+        for command in PEER.commands {
+            assert!(text.contains(command.summary), "{}", command.name);
+            let own = command_help(&PEER, command);
+            for flag in PEER.flags.iter().chain(command.flags) {
+                assert!(own.contains(&format!("--{}", flag.long)), "{}", flag.long);
+                assert!(own.contains(flag.help), "{}", flag.long);
+            }
+        }
+        assert!(program_help(&TRACKER).contains("-s, --state DIR"));
+        assert!(!program_help(&TRACKER).contains("Commands"));
+    }
+
+    #[test]
+    fn help_fits_a_narrow_terminal() {
+        let commands = PEER
+            .commands
+            .iter()
+            .map(|command| command_help(&PEER, command));
+        for text in commands.chain([program_help(&PEER), program_help(&TRACKER)]) {
+            for line in text.lines() {
+                assert!(line.chars().count() <= 100, "{line}");
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The one table of options: what every program and subcommand accepts, in the order in which help shows it.
+//!
+//! It feeds the parser and the help texts; nothing is accepted that is not here. Meaning and limits of the values are
+//! checked later, where they become typed.
+
+/// An option.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Flag {
+    /// The letter after one dash, or nothing.
+    pub(super) short: &'static str,
+    /// The word after two dashes; also the option's key.
+    pub(super) long: &'static str,
+    /// What help calls its value; `None` if it takes none.
+    pub(super) metavar: Option<&'static str>,
+    /// One line of help.
+    pub(super) help: &'static str,
+    /// Whether it may be given several times.
+    pub(super) repeatable: bool,
+}
+
+/// A subcommand, or a whole program that has none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Command {
+    /// Its name on the command line.
+    pub(super) name: &'static str,
+    /// Its operands as help shows them.
+    pub(super) operands: &'static str,
+    /// The fewest operands it takes.
+    pub(super) operands_min: usize,
+    /// The most operands it takes.
+    pub(super) operands_max: usize,
+    /// What it does, in one line.
+    pub(super) summary: &'static str,
+    /// What else its help says, one line each.
+    pub(super) details: &'static [&'static str],
+    /// Its own options.
+    pub(super) flags: &'static [Flag],
+}
+
+/// A program.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// What it does, in one line.
+    pub(super) summary: &'static str,
+    /// Options that stand before or after the subcommand; all of them, if there are no subcommands.
+    pub(super) flags: &'static [Flag],
+    /// Its subcommands, if it has any.
+    pub(super) commands: &'static [Command],
+    /// What its help ends with, one line each.
+    pub(super) details: &'static [&'static str],
+}
+
+impl Program {
+    /// The subcommand of that name.
+    pub(super) fn command(&self, name: &str) -> Option<&'static Command> {
+        self.commands.iter().find(|command| command.name == name)
+    }
+}
+
+const fn switch(short: &'static str, long: &'static str, help: &'static str) -> Flag {
+    Flag {
+        short,
+        long,
+        metavar: None,
+        help,
+        repeatable: true,
+    }
+}
+
+const fn option(
+    short: &'static str,
+    long: &'static str,
+    metavar: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        short,
+        long,
+        metavar: Some(metavar),
+        help,
+        repeatable: false,
+    }
+}
+
+const fn list(
+    short: &'static str,
+    long: &'static str,
+    metavar: &'static str,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        repeatable: true,
+        ..option(short, long, metavar, help)
+    }
+}
+
+const HELP: Flag = switch("h", "help", "show this help");
+const VERSION: Flag = switch("V", "version", "show the version");
+const QUIET: Flag = switch("q", "quiet", "say nothing but errors and warnings");
+const VERBOSE: Flag = switch("v", "verbose", "say more; twice: still more");
+const LISTEN: Flag = option(
+    "l",
+    "listen",
+    "ADDR",
+    "serve peers on this address (any free port)",
+);
+const ADVERTISE: Flag = list(
+    "",
+    "advertise",
+    "ADDR",
+    "tell others to dial IP or IP:PORT, at most 8",
+);
+const ZONE: Flag = option(
+    "",
+    "zone",
+    "SITE/RACK",
+    "where this machine is ($SHOAL_ZONE)",
+);
+
+const WHAT: &str =
+    "WHAT is a name, an info-hash (40 hex digits), or a unique prefix of one (8 at least).";
+const WHAT_NEWEST: &str =
+    "Of several contents with one name the newest is meant; ls shows all of them.";
+
+/// `shoal-peer`.
+pub(super) static PEER: Program = Program {
+    name: "shoal-peer",
+    summary: "Shares contents with many machines, and fetches them.",
+    flags: &[
+        option(
+            "t",
+            "tracker",
+            "HOST:PORT",
+            "the tracker, port 6969 unless given ($SHOAL_TRACKER)",
+        ),
+        switch("", "json", "one JSON object per line on stdout"),
+        QUIET,
+        VERBOSE,
+        switch("", "no-progress", "show results, but no progress"),
+        HELP,
+        VERSION,
+    ],
+    commands: &[SHARE, GET, LS, STATUS, VERIFY, RM, HELP_COMMAND],
+    details: &[
+        "Sizes take K, M and G (powers of 1024); durations take s, m and h (seconds without).",
+        "Environment: SHOAL_TRACKER, SHOAL_ZONE, NO_COLOR. An option overrides the environment.",
+        "Exit codes: 0 done, 1 other, 2 timeout, 3 not found, 5 stalled, 6 network,",
+        "  7 unfinished (signal), 9 disk full, 11 runs already, 13 exists, 17 I/O,",
+        "  19 name resolution, 24 refused, 26 not acceptable, 28 usage, 32 checksum,",
+        "  33 expectation unmet.",
+    ],
+};
+
+const SHARE: Command = Command {
+    name: "share",
+    operands: "PATH...",
+    operands_min: 1,
+    operands_max: usize::MAX,
+    summary: "register files or folders with the tracker, and seed them until stopped",
+    details: &["The piece size is chosen so that there are at most 2048 pieces, unless given."],
+    flags: &[
+        option("n", "name", "NAME", "share under this name (one PATH only)"),
+        option(
+            "",
+            "piece-size",
+            "SIZE",
+            "bytes per piece: a power of two, 16K to 512M",
+        ),
+        switch("", "no-sha256", "do not compute whole-file SHA-256 digests"),
+        LISTEN,
+        ADVERTISE,
+        ZONE,
+    ],
+};
+
+const GET: Command = Command {
+    name: "get",
+    operands: "WHAT...",
+    operands_min: 1,
+    operands_max: usize::MAX,
+    summary: "fetch contents, and serve what has arrived while fetching",
+    details: &[
+        WHAT,
+        WHAT_NEWEST,
+        "Interrupted and started again, it continues with the pieces that are verified.",
+    ],
+    flags: &[
+        option(
+            "o",
+            "output",
+            "PATH|DIR",
+            "where to; DIR if it ends in / or exists, or WHAT are several",
+        ),
+        option(
+            "",
+            "order",
+            "ORDER",
+            "pieces first: rarest (default) or random",
+        ),
+        option(
+            "",
+            "peers",
+            "CHOICE",
+            "among holders: random (default) or round-robin",
+        ),
+        option(
+            "",
+            "seed",
+            "MODE",
+            "after completion: none (default, leave) or forever",
+        ),
+        switch(
+            "",
+            "check",
+            "read the finished file again, compare its SHA-256",
+        ),
+        option("", "sha256", "HEX", "the SHA-256 that the file must have"),
+        switch("", "overwrite", "replace a target that exists"),
+        option("", "timeout", "DUR", "give up after this long (never)"),
+        option(
+            "",
+            "stall",
+            "DUR",
+            "give up if nothing arrives for this long (10m)",
+        ),
+        LISTEN,
+        ADVERTISE,
+        ZONE,
+    ],
+};
+
+const LS: Command = Command {
+    name: "ls",
+    operands: "[GLOB]",
+    operands_min: 0,
+    operands_max: 1,
+    summary: "list what the tracker knows",
+    details: &[],
+    flags: &[],
+};
+
+const STATUS: Command = Command {
+    name: "status",
+    operands: "WHAT",
+    operands_min: 1,
+    operands_max: 1,
+    summary: "show which machine has how much of a content",
+    details: &[WHAT, WHAT_NEWEST],
+    flags: &[
+        option(
+            "",
+            "expect",
+            "N",
+            "exit with 33 unless N machines are complete",
+        ),
+        option(
+            "",
+            "hosts",
+            "FILE",
+            "exit with 33 unless each host in FILE is complete",
+        ),
+        switch("", "watch", "keep watching until the expectation is met"),
+    ],
+};
+
+const VERIFY: Command = Command {
+    name: "verify",
+    operands: "WHAT PATH",
+    operands_min: 2,
+    operands_max: 2,
+    summary: "read a file or folder again, check every piece and the whole-file SHA-256",
+    details: &[WHAT, WHAT_NEWEST],
+    flags: &[],
+};
+
+const RM: Command = Command {
+    name: "rm",
+    operands: "WHAT",
+    operands_min: 1,
+    operands_max: 1,
+    summary: "make the tracker forget a content (files stay where they are)",
+    details: &[WHAT, WHAT_NEWEST],
+    flags: &[],
+};
+
+const HELP_COMMAND: Command = Command {
+    name: "help",
+    operands: "[COMMAND]",
+    operands_min: 0,
+    operands_max: 1,
+    summary: "show how a command is used",
+    details: &[],
+    flags: &[],
+};
+
+/// `shoal-tracker`.
+pub(super) static TRACKER: Program = Program {
+    name: "shoal-tracker",
+    summary: "Knows which contents exist and who holds which piece; holds no content itself.",
+    flags: &[
+        list(
+            "l",
+            "listen",
+            "ADDR",
+            "serve on this address ([::]:6969, IPv4 too)",
+        ),
+        option("u", "udp", "off", "no UDP announces: the only value"),
+        option("a", "admin", "off", "no admin page: the only value"),
+        option(
+            "s",
+            "state",
+            "DIR",
+            "keep registered files in DIR, which is created ($STATE_DIRECTORY)",
+        ),
+        option(
+            "",
+            "conns-per-ip",
+            "N",
+            "connections per address, loopback exempt (1024)",
+        ),
+        QUIET,
+        VERBOSE,
+        HELP,
+        VERSION,
+    ],
+    commands: &[],
+    details: &[
+        "ADDR is [::]:6969, 0.0.0.0:6969, :6969 or 6969; port 0 is any free one.",
+        "Without a state folder nothing is kept: a restart knows no file until its holders",
+        "register it again.",
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_options_that_meet_share_a_name() {
+        let without_commands = Command { flags: &[], ..RM };
+        for program in [&PEER, &TRACKER] {
+            for command in program.commands.iter().chain([&without_commands]) {
+                let mut names = BTreeSet::new();
+                for flag in program.flags.iter().chain(command.flags) {
+                    assert!(names.insert(flag.long), "{} {}", command.name, flag.long);
+                    assert!(
+                        flag.short.is_empty() || names.insert(flag.short),
+                        "{}",
+                        flag.short
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn options_of_later_issues_are_not_accepted() {
+        let later = [
+            "up", "down", "until", "torrent", "policy", "open", "interval", "numwant", "config",
+        ];
+        for program in [&PEER, &TRACKER] {
+            for flag in program
+                .flags
+                .iter()
+                .chain(program.commands.iter().flat_map(|c| c.flags))
+            {
+                assert!(!later.contains(&flag.long), "{}", flag.long);
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What the reactor hands to its workers: everything that may wait for a disk, a name server or many bytes to hash.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::place::{Place, Prepared, file_specs, prepare};
+use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
+use crate::cli::Failure;
+use crate::storage::{
+    BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
+    Task, check_and_write, scan,
+};
+use crate::swarm::Run;
+use crate::wire::metainfo::Metainfo;
+
+/// One errand; `job` says whose it is.
+#[derive(Debug)]
+pub(super) struct Errand {
+    pub job: usize,
+    pub work: Work,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Hash a piece; write it if it matches.
+    Check { piece: u32, buffer: PieceBuf, expected: Digest20, offset: u64, files: Arc<PartFiles> },
+    /// Read a run for uploading.
+    Load { run: Run, buffer: PieceBuf, offset: u64, files: Files },
+    /// Put data on disk, then the record that vouches for it.
+    Save { bits: BitsFile, have: Bitfield, meta: Arc<Metainfo>, files: Arc<PartFiles> },
+    /// Look at what is to be shared.
+    Scan { path: PathBuf },
+    /// Help to hash a content.
+    Hash(Hashing),
+    /// Make a place for a download, or find the one that was begun.
+    Prepare { place: Place, meta: Arc<Metainfo> },
+    /// Give a finished download its name.
+    Finish { bits: BitsFile, files: Arc<PartFiles>, overwrite: bool },
+    /// Open what lies on disk, to be checked.
+    Open { path: PathBuf, meta: Arc<Metainfo> },
+    /// See whether what is shared is still what it was.
+    Look { files: Arc<SharedFiles> },
+    /// Read a list of hosts.
+    ReadHosts { path: PathBuf },
+    /// Turn a host name into addresses.
+    Resolve { host: String, port: u16 },
+}
+
+/// What became of an errand.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub job: usize,
+    pub result: Outcome,
+}
+
+/// The outcome of each kind of work.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Checked { piece: u32, buffer: PieceBuf, verdict: Verdict },
+    Loaded { run: Run, buffer: PieceBuf, result: io::Result<()> },
+    Saved { bits: BitsFile, result: io::Result<()> },
+    Scanned(io::Result<Scan>),
+    /// One worker is done hashing; the last one brings the hashes.
+    Hashed(Option<io::Result<Hashes>>),
+    Prepared(Result<Prepared, Failure>),
+    Finished(io::Result<PathBuf>),
+    Opened(io::Result<Arc<SharedFiles>>),
+    Looked(io::Result<()>),
+    Hosts(io::Result<Vec<String>>),
+    Resolved(io::Result<Vec<SocketAddr>>),
+}
+
+/// A hashing that several workers share.
+#[derive(Clone)]
+pub(super) enum Hashing {
+    /// Every file, and every piece if that was asked for.
+    Content(Arc<ContentHasher>),
+    /// Chosen pieces.
+    Pieces(Arc<PieceHasher>),
+}
+
+/// What a hashing found.
+#[derive(Debug)]
+pub(super) enum Hashes {
+    Content(ContentHashes),
+    Pieces(Vec<u8>),
+}
+
+impl Hashing {
+    fn run(&self) -> Option<io::Result<Hashes>> {
+        match self {
+            Self::Content(hasher) => Some(hasher.run()?.map(Hashes::Content)),
+            Self::Pieces(hasher) => Some(hasher.run()?.map(Hashes::Pieces)),
+        }
+    }
+
+    /// Makes every worker stop soon.
+    pub(super) fn cancel(&self) {
+        match self {
+            Self::Content(hasher) => hasher.cancel(),
+            Self::Pieces(hasher) => hasher.cancel(),
+        }
+    }
+
+    /// Bytes hashed, and bytes in all.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        match self {
+            Self::Content(hasher) => (hasher.bytes_done(), hasher.bytes_total()),
+            Self::Pieces(hasher) => (hasher.bytes_done(), hasher.bytes_total()),
+        }
+    }
+}
+
+impl fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hashing").field(&self.bytes()).finish()
+    }
+}
+
+/// The files of a content: being downloaded, or shared where they lie.
+#[derive(Clone, Debug)]
+pub(super) enum Files {
+    Part(Arc<PartFiles>),
+    Shared(Arc<SharedFiles>),
+}
+
+impl Files {
+    /// The bytes, for hashing.
+    pub(super) fn content(&self) -> Arc<dyn Content> {
+        match self {
+            Self::Part(files) => files.clone(),
+            Self::Shared(files) => files.clone(),
+        }
+    }
+
+    /// Fills `into` from `offset` on; an error if a shared file is no longer what it was.
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Part(files) => files.read_at(offset, into),
+            Self::Shared(files) => {
+                files.check_range_unchanged(offset, into.len() as u64)?;
+                files.read_at(offset, into)
+            }
+        }
+    }
+}
+
+impl Task for Errand {
+    type Done = Done;
+
+    fn run(self) -> Done {
+        Done { job: self.job, result: self.work.run() }
+    }
+}
+
+impl Work {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Check { piece, buffer, expected, offset, files } => {
+                let verdict = check_and_write(&files, offset, buffer.bytes(), expected);
+                Outcome::Checked { piece, buffer, verdict }
+            }
+            Self::Load { run, mut buffer, offset, files } => {
+                let result = files.read_at(offset, buffer.bytes_mut());
+                Outcome::Loaded { run, buffer, result }
+            }
+            Self::Save { mut bits, have, meta, files } => {
+                let synced = files.sync_data();
+                let saved = synced
+                    .and_then(|()| bits.save(meta.info_hash(), files.identity(), &have));
+                Outcome::Saved { bits, result: saved }
+            }
+            Self::Scan { path } => Outcome::Scanned(scan(&path)),
+            Self::Hash(hashing) => Outcome::Hashed(hashing.run()),
+            Self::Prepare { place, meta } => Outcome::Prepared(prepare(&place, &meta)),
+            Self::Finish { bits, files, overwrite } => {
+                let finished = files.finish(overwrite);
+                Outcome::Finished(finished.and_then(|path| bits.remove().map(|()| path)))
+            }
+            Self::Open { path, meta } => {
+                let opened = SharedFiles::open(&path, &file_specs(&meta), meta.is_single());
+                Outcome::Opened(opened.map(Arc::new))
+            }
+            Self::Look { files } => Outcome::Looked(files.check_unchanged()),
+            Self::ReadHosts { path } => Outcome::Hosts(crate::storage::read_lines(&path)),
+            Self::Resolve { host, port } => {
+                let found = (host.as_str(), port).to_socket_addrs();
+                Outcome::Resolved(found.map(Iterator::collect))
+            }
+        }
+    }
+}

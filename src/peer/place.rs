@@ -1,0 +1,133 @@
+//! Where a download goes: its folder and name, and what an earlier run left there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::Bitfield;
+use crate::cli::{ExitCode, Failure, Target};
+use crate::storage::{
+    BitsFile, FileSpec, Folder, Layout, PartFiles, check_target, is_disk_full, is_folder,
+};
+use crate::wire::metainfo::{FileEntry, Metainfo};
+
+/// Where the user wants a download.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// What the command line says.
+    pub target: Target,
+    /// Several contents go there, so it is a folder.
+    pub several: bool,
+    /// What is there may be replaced.
+    pub overwrite: bool,
+}
+
+/// A download's files and record, and what is known of them.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub files: Arc<PartFiles>,
+    pub bits: BitsFile,
+    /// Pieces that the record vouches for.
+    pub have: Bitfield,
+    /// Pieces that may be there, and must be hashed before they count.
+    pub doubtful: Bitfield,
+    pub layout: Layout,
+}
+
+/// The files of a content, in the form that storage takes.
+pub(super) fn file_specs(meta: &Metainfo) -> Vec<FileSpec> {
+    let spec = |file: &FileEntry| FileSpec {
+        path: if meta.is_single() { Vec::new() } else { file.path.clone() },
+        len: file.len,
+        is_padding: file.is_padding,
+    };
+    meta.files().iter().map(spec).collect()
+}
+
+/// How a content lies in its files.
+pub(super) fn layout(meta: &Metainfo) -> Layout {
+    let lens = meta.files().iter().map(|file| file.len);
+    Layout::new(meta.piece_length(), lens).expect("a valid metainfo has a valid layout")
+}
+
+/// Makes the place, or finds what an earlier run left in it.
+pub(super) fn prepare(place: &Place, meta: &Metainfo) -> Result<Prepared, Failure> {
+    let what = format!("get {}", meta.name());
+    let (folder, name) = folder_and_name(place, meta, &what)?;
+    take_place(&folder, &name, place.overwrite, meta).map_err(|error| disk_failure(&what, &error))
+}
+
+fn take_place(folder: &Folder, name: &str, overwrite: bool, meta: &Metainfo) -> io::Result<Prepared> {
+    check_target(folder, name, meta.is_single(), overwrite)?;
+    let bits = BitsFile::open(folder, name)?;
+    let files = PartFiles::create_or_open(folder, name, &file_specs(meta), meta.is_single());
+    let files = match files {
+        Ok(files) => files,
+        Err(error) => {
+            // Nothing was begun, so no record is left behind; one of an earlier run is kept.
+            bits.remove_if_empty()?;
+            return Err(error);
+        }
+    };
+    let layout = layout(meta);
+    let record = bits.load(meta.info_hash(), files.identity(), meta.piece_count());
+    let mut have = record.unwrap_or_else(|| Bitfield::none(meta.piece_count()));
+    let mut fresh = Bitfield::none(meta.piece_count());
+    for &file in files.new_files() {
+        for piece in layout.file_pieces(file) {
+            have.clear(piece);
+        }
+    }
+    let is_new = |file: usize| files.new_files().binary_search(&file).is_ok();
+    if (0..files.files().len()).all(is_new) {
+        fresh = Bitfield::all(meta.piece_count());
+    }
+    let mut doubtful = Bitfield::none(meta.piece_count());
+    for piece in have.zeros().filter(|&piece| !fresh.get(piece)) {
+        doubtful.set(piece);
+    }
+    Ok(Prepared { files: Arc::new(files), bits, have, doubtful, layout })
+}
+
+/// The folder, opened and made if it was asked for, and the name in it.
+fn folder_and_name(place: &Place, meta: &Metainfo, what: &str) -> Result<(Folder, String), Failure> {
+    let own_name = || meta.name().to_owned();
+    let (path, name, made) = match &place.target {
+        Target::Here => (PathBuf::from("."), own_name(), false),
+        Target::Folder(path) => (path.clone(), own_name(), true),
+        Target::FolderOrPath(path) if place.several || is_folder(path) => {
+            (path.clone(), own_name(), true)
+        }
+        Target::FolderOrPath(path) => {
+            let parent = path.parent().filter(|parent| *parent != Path::new(""));
+            let name = path.file_name().and_then(|name| name.to_str());
+            let why = format!("{} is no name for a file", path.display());
+            let name = name.ok_or_else(|| Failure::new(ExitCode::Usage, what, why))?;
+            (parent.unwrap_or(Path::new(".")).to_owned(), name.to_owned(), false)
+        }
+    };
+    let folder = if made { Folder::create(&path) } else { Folder::open(&path) };
+    Ok((folder.map_err(|error| disk_failure(what, &error))?, name))
+}
+
+/// The failure that a disk error means.
+pub(super) fn disk_failure(what: &str, error: &io::Error) -> Failure {
+    let (code, remedy) = match error.kind() {
+        _ if is_disk_full(error) => {
+            (ExitCode::DiskFull, "free some space and start again: what is here is kept")
+        }
+        io::ErrorKind::AlreadyExists => {
+            (ExitCode::Exists, "move it away, choose another place with -o, or use --overwrite")
+        }
+        io::ErrorKind::WouldBlock => {
+            return Failure::new(ExitCode::AlreadyRunning, what, "the same download runs here already")
+                .with_remedy("wait for it, or choose another place with -o");
+        }
+        io::ErrorKind::NotFound => (ExitCode::Io, "check the path"),
+        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
+            (ExitCode::Io, "choose another name with -o")
+        }
+        _ => (ExitCode::Io, "check the disk and the permissions"),
+    };
+    Failure::new(code, what, error.to_string()).with_remedy(remedy)
+}

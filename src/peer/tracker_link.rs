@@ -1,0 +1,175 @@
+//! The way to the tracker: its name resolved anew at every attempt, its addresses tried in turn, its client fed.
+
+use std::io;
+use std::net::SocketAddr;
+
+use super::tracker_client::{HelloConfig, TrackerClient};
+use crate::base::{Rng, Time};
+use crate::cli::TrackerAddr;
+use crate::reactor::ConnId;
+
+/// Attempts without any success, ever, after which the command fails.
+const FIRST_ATTEMPTS_MAX: u32 = 3;
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Have the name resolved.
+    Resolve,
+    /// Dial this address.
+    Dial(SocketAddr),
+}
+
+/// The link to the one tracker.
+#[derive(Debug)]
+pub(super) struct TrackerLink {
+    pub addr: TrackerAddr,
+    pub client: TrackerClient,
+    pub conn: Option<ConnId>,
+    /// Addresses that are left to try in this attempt.
+    untried: Vec<SocketAddr>,
+    /// The tracker has answered once.
+    pub was_ready: bool,
+    /// Attempts since it last answered.
+    attempt_count: u32,
+    /// Why the last attempt failed.
+    pub last_error: Option<io::Error>,
+    /// The last failure was of the name, not of the network.
+    pub unresolved: bool,
+}
+
+impl TrackerLink {
+    pub(super) fn new(addr: TrackerAddr, hello: HelloConfig, rng: Rng) -> Self {
+        let client = TrackerClient::new(hello, rng);
+        Self {
+            addr,
+            client,
+            conn: None,
+            untried: Vec::new(),
+            was_ready: false,
+            attempt_count: 0,
+            last_error: None,
+            unresolved: false,
+        }
+    }
+
+    /// What is due: an attempt begins with the name.
+    pub(super) fn poll(&mut self, now: Time) -> Option<Step> {
+        self.client.poll_connect(now).then_some(Step::Resolve)
+    }
+
+    /// The name was resolved, or not.
+    pub(super) fn resolved(&mut self, now: Time, result: io::Result<Vec<SocketAddr>>) -> Option<Step> {
+        match result {
+            Ok(mut addrs) => {
+                addrs.reverse();
+                self.untried = addrs;
+                self.unresolved = self.untried.is_empty();
+                self.next_addr(now, io::ErrorKind::NotFound.into())
+            }
+            Err(error) => {
+                self.unresolved = true;
+                self.failed(now, error);
+                None
+            }
+        }
+    }
+
+    /// A dial failed: the next address, or the end of this attempt.
+    pub(super) fn dial_failed(&mut self, now: Time, error: io::Error) -> Option<Step> {
+        self.next_addr(now, error)
+    }
+
+    fn next_addr(&mut self, now: Time, error: io::Error) -> Option<Step> {
+        match self.untried.pop() {
+            Some(addr) => Some(Step::Dial(addr)),
+            None => {
+                self.failed(now, error);
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, now: Time, error: io::Error) {
+        self.attempt_count += 1;
+        self.last_error = Some(error);
+        self.client.disconnected(now);
+    }
+
+    /// The conn is open.
+    pub(super) fn connected(&mut self, now: Time, conn: ConnId) {
+        self.conn = Some(conn);
+        self.untried.clear();
+        self.client.connected(now);
+    }
+
+    /// The conn is gone.
+    pub(super) fn disconnected(&mut self, now: Time, error: io::Error) {
+        self.conn = None;
+        self.failed(now, error);
+    }
+
+    /// The tracker has answered.
+    pub(super) fn ready(&mut self) {
+        self.was_ready = true;
+        self.attempt_count = 0;
+    }
+
+    /// Whether the tracker was never there and there is no sense in further attempts.
+    pub(super) fn is_hopeless(&self) -> bool {
+        !self.was_ready && self.attempt_count >= FIRST_ATTEMPTS_MAX
+    }
+
+    /// When something is due.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.client.poll_timeout()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::PeerId;
+    use std::time::Duration;
+
+    fn link() -> TrackerLink {
+        let hello = HelloConfig {
+            peer_id: PeerId([1; 20]),
+            listen_addrs: Vec::new(),
+            host: String::new(),
+            zone: String::new(),
+            token: String::new(),
+        };
+        let addr = TrackerAddr { host: "tr".to_owned(), port: 6969 };
+        TrackerLink::new(addr, hello, Rng::new(1))
+    }
+
+    #[test]
+    fn every_address_of_the_name_is_tried_before_the_attempt_fails() {
+        let (mut link, now) = (link(), Time::ZERO);
+        let addrs: Vec<SocketAddr> = vec![([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 1).into()];
+        assert_eq!(link.poll(now), Some(Step::Resolve));
+        assert_eq!(link.poll(now), None, "one attempt at a time");
+        assert_eq!(link.resolved(now, Ok(addrs.clone())), Some(Step::Dial(addrs[0])));
+        let refused = || io::ErrorKind::ConnectionRefused.into();
+        assert_eq!(link.dial_failed(now, refused()), Some(Step::Dial(addrs[1])));
+        assert_eq!(link.dial_failed(now, refused()), None);
+        let due = link.poll_timeout().expect("it tries again");
+        assert!(due > now && due < now + Duration::from_secs(1));
+        assert_eq!(link.poll(due), Some(Step::Resolve), "the name is resolved anew");
+    }
+
+    #[test]
+    fn it_is_hopeless_only_if_the_tracker_never_answered() {
+        let (mut link, mut now) = (link(), Time::ZERO);
+        for _ in 0..FIRST_ATTEMPTS_MAX {
+            assert!(!link.is_hopeless());
+            link.poll(now);
+            link.resolved(now, Err(io::ErrorKind::NotFound.into()));
+            now += Duration::from_secs(20);
+        }
+        assert!(link.is_hopeless() && link.unresolved);
+        link.ready();
+        assert!(!link.is_hopeless());
+    }
+}

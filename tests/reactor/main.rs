@@ -1,0 +1,7 @@
+//! The loop on real sockets of the loopback, driven by scripted services.
+
+mod bytes;
+mod conns;
+mod exhaustion;
+mod script;
+mod turns;
