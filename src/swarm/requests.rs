@@ -263,8 +263,11 @@ impl Swarm {
         for &asked in &asked {
             self.release(asked);
         }
-        for &asked in &asked {
-            self.disown(key, asked.piece);
+        // A piece may be its task although none of its blocks is asked for just now.
+        let owned = |&piece: &u32| self.arriving(piece).is_some_and(|a| a.owner == Some(key));
+        let owned: Vec<u32> = self.arriving.iter().copied().filter(owned).collect();
+        for piece in owned {
+            self.disown(key, piece);
         }
         if may_answer {
             let cancelled = &mut self.peers[key.slot()].cancelled;
