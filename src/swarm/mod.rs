@@ -298,6 +298,8 @@ pub struct Swarm {
     cache: Cache,
     /// Peers whose next upload waits for room in the cache.
     starved: VecDeque<PeerKey>,
+    /// A piece could not begin because the pool had no buffer for it.
+    lacks_buffer: bool,
     ledger: Ledger,
     counts: Counts,
     deadlines: Deadlines<{ timers::KINDS }>,
@@ -337,6 +339,7 @@ impl Swarm {
             contacts_changed: false,
             announcer: Announcer::default(),
             starved: VecDeque::new(),
+            lacks_buffer: false,
             ledger: Ledger::default(),
             counts: Counts::default(),
             deadlines: Deadlines::default(),

@@ -5,6 +5,7 @@
 
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, PieceState};
+use super::upload::RETRY_AFTER;
 use super::{Order, Output, PeerOrder, Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::{BLOCK_LEN, Message};
@@ -41,7 +42,7 @@ impl Swarm {
             if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
                 return;
             }
-            let Some((piece, block)) = self.next_block(key) else {
+            let Some((piece, block)) = self.next_block(now, key) else {
                 return;
             };
             self.ask(now, key, piece, block);
@@ -87,7 +88,7 @@ impl Swarm {
     }
 
     /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
-    fn next_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    fn next_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         if let Some(found) = self.own_block(key) {
             return Some(found);
         }
@@ -98,7 +99,7 @@ impl Swarm {
             self.peers[key.slot()].current = Some(piece);
             return self.own_block(key);
         }
-        if self.open_piece(key) {
+        if self.open_piece(now, key) {
             return self.own_block(key);
         }
         if self.unasked_count > 0 {
@@ -129,7 +130,7 @@ impl Swarm {
     }
 
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
-    fn open_piece(&mut self, key: PeerKey) -> bool {
+    fn open_piece(&mut self, now: Time, key: PeerKey) -> bool {
         let first = self.have.count() < RANDOM_FIRST_PIECES;
         let order = if first {
             Order::Random
@@ -151,6 +152,9 @@ impl Swarm {
                 break buffer;
             }
             if !self.cache.evict_one() {
+                self.lacks_buffer = true;
+                self.deadlines
+                    .set_if_idle(timers::STARVED, now + RETRY_AFTER);
                 return false;
             }
         };

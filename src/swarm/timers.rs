@@ -14,7 +14,7 @@ pub(super) const SWEEP: usize = 0;
 pub(super) const ROTATE: usize = 1;
 /// Dials who is due.
 const DIAL: usize = 2;
-/// Retries uploads for which there was no room.
+/// Retries that for which there was no room.
 pub(super) const STARVED: usize = 3;
 /// Gives the cache back when nobody downloads from us.
 pub(super) const CACHE_IDLE: usize = 4;
