@@ -155,7 +155,11 @@ impl Swarm {
             return;
         };
         peer.requests.remove(at);
-        if peer.hello.fast {
+        let fast = peer.hello.fast;
+        if at == 0 && !peer.requests.is_empty() {
+            self.outputs.push_back(Output::Upload { peer: key });
+        }
+        if fast {
             self.send(key, Message::Reject(request));
         }
     }
