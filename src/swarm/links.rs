@@ -231,8 +231,10 @@ impl Swarm {
 
     /// Whether more contacts would help.
     pub(super) fn lacks_peers(&self) -> bool {
-        let open = self.peers.len() + self.contacts.open_count(false);
-        !self.is_complete() && open < LINKS_WANTED
+        let links = self.peers.len();
+        !self.is_complete()
+            && links < LINKS_WANTED
+            && links + self.contacts.open_count(false) < LINKS_WANTED
     }
 
     /// Bans the peer behind `account`, closes its link if there still is one, and accuses it before the tracker.

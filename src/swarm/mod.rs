@@ -170,7 +170,7 @@ pub enum Input<'a> {
         /// The address dialled.
         addr: SocketAddr,
     },
-    /// The tracker has our whole bitmap.
+    /// The tracker has our bitmap, as it was when it was sent.
     Joined {
         /// How long to collect reports.
         batch: Duration,
@@ -389,7 +389,7 @@ impl Swarm {
             }
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
-                self.announcer.joined();
+                self.announcer.joined(now);
             }
         }
         self.settle(now);
