@@ -29,6 +29,8 @@ impl Swarm {
             }
             PeerOrder::RoundRobin => {}
         }
+        // Whoever let requests wait gets what the others leave; else the last blocks would go back to the silent.
+        keys.sort_by_key(|key| self.peers[key.slot()].is_snubbed);
         for key in keys {
             self.fill(now, key);
         }
