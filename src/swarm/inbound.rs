@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::landing::UNREQUESTED_MAX;
 use super::links::Reason;
 use super::peer::PeerKey;
 use super::{Output, Swarm, timers};
@@ -24,10 +25,13 @@ impl Swarm {
             Message::KeepAlive | Message::Port { .. } | Message::Extended { .. } => Ok(()),
             Message::Choke => {
                 peer.is_choking = true;
-                if !fast {
-                    self.lose_requests(key, true);
-                    self.hungry = true;
+                if fast {
+                    // What it owes it sends or rejects; the rest of its pieces is for others.
+                    self.disown_all(now, key);
+                } else {
+                    self.lose_requests(now, key, true);
                 }
+                self.hungry = true;
                 Ok(())
             }
             Message::Unchoke => {
@@ -177,7 +181,15 @@ impl Swarm {
             peer.cancelled.remove(at);
             return Ok(());
         }
-        let at = peer.asked.iter().position(names).ok_or(Reason::BadReject)?;
+        let Some(at) = peer.asked.iter().position(names) else {
+            peer.unasked_count += 1;
+            let is_nuisance = peer.unasked_count > UNREQUESTED_MAX;
+            return if is_nuisance {
+                Err(Reason::BadReject)
+            } else {
+                Ok(())
+            };
+        };
         let asked = peer.asked.remove(at).expect("it was just found");
         // Whoever rejects while it lets us ask would only reject again: it is asked nothing for a moment.
         if !peer.is_choking {
@@ -185,7 +197,7 @@ impl Swarm {
             self.deadlines
                 .bring_forward(timers::SWEEP, now + REJECT_PAUSE);
         }
-        self.disown(key, asked.piece);
+        self.disown(now, key, asked.piece);
         self.release(asked);
         self.hungry = true;
         Ok(())

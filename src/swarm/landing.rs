@@ -11,8 +11,9 @@ use super::{Output, Swarm, Verdict};
 use crate::base::{PieceBuf, Time};
 use crate::wire::peer::BlockRequest;
 
-/// Blocks that a peer may send unasked before it is dropped; a few may cross a choke or a time-out.
-const UNREQUESTED_MAX: u32 = 256;
+/// Blocks that a peer may send, or requests that it may reject, unasked before it is dropped: a few may come later than
+/// we remember what we took back.
+pub(super) const UNREQUESTED_MAX: u32 = 256;
 
 impl Swarm {
     /// The head of a block came: its bytes follow.
@@ -138,7 +139,7 @@ impl Swarm {
         }
         if let Some(arriving) = self.arriving(piece) {
             if arriving.blocks[block as usize].landed && arriving.blocks[block as usize].asked > 0 {
-                self.cancel_others(key, piece, block);
+                self.cancel_others(now, key, piece, block);
             }
             if self
                 .arriving(piece)

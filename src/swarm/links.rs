@@ -169,7 +169,7 @@ impl Swarm {
         if self.peer(key).is_none() {
             return;
         }
-        self.lose_requests(key, false);
+        self.lose_requests(now, key, false);
         self.stop_landing(key);
         let peer = self.peers.remove(key.slot());
         if peer.counted_whole {
