@@ -154,15 +154,15 @@ impl Contacts {
         self.contacts.iter().filter(open).count()
     }
 
-    /// The dial of `addr` came to nothing, or its handshake did.
-    pub(super) fn failed(&mut self, now: Time, addr: SocketAddr, rng: &mut Rng) {
+    /// The dial of `addr` came to nothing, or its handshake did; says who was dialled, if that is known.
+    pub(super) fn failed(&mut self, now: Time, addr: SocketAddr, rng: &mut Rng) -> Option<PeerId> {
         let dialling =
             |contact: &Contact| contact.state == State::Dialling && contact.addrs.contains(&addr);
-        let Some(at) = self.contacts.iter().position(dialling) else {
-            return;
-        };
+        let at = self.contacts.iter().position(dialling)?;
         self.dialling_count -= 1;
+        let id = self.contacts[at].id;
         self.put_off(at, now, rng);
+        id
     }
 
     fn put_off(&mut self, at: usize, now: Time, rng: &mut Rng) {
@@ -207,7 +207,7 @@ impl Contacts {
         }
     }
 
-    /// A contact of this id got a link other than by our dial: what it dials of ours is given up.
+    /// Where the peer that is called `id` listens, as far as we were told.
     pub(super) fn first_addr(&self, id: PeerId) -> Option<SocketAddr> {
         self.contacts
             .iter()

@@ -224,6 +224,15 @@ impl Swarm {
         self.arm_dial();
     }
 
+    /// A dial came to nothing; maybe because the other side kept the conn that it had dialled itself.
+    pub(super) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        let id = self.contacts.failed(now, addr, &mut self.rng);
+        if let Some((id, key)) = id.and_then(|id| Some((id, self.key_of(id)?))) {
+            self.contacts.linked(key, id, None);
+        }
+        self.contacts_changed = true;
+    }
+
     /// Whether we look for more links.
     pub(super) fn wants_links(&self) -> bool {
         self.peers.len() < LINKS_WANTED.min(self.config.links_max)

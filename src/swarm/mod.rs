@@ -383,10 +383,7 @@ impl Swarm {
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(peers, now),
             Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
-            Input::DialFailed { addr } => {
-                self.contacts.failed(now, addr, &mut self.rng);
-                self.contacts_changed = true;
-            }
+            Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
                 self.announcer.joined(now);
