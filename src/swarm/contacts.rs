@@ -2,7 +2,7 @@
 //!
 //! A contact is one remote peer, with one or more addresses that are tried in turn.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::PeerKey;
@@ -207,14 +207,10 @@ impl Contacts {
         }
     }
 
-    /// Where the peer that is called `id` listens, as far as we were told.
-    pub(super) fn first_addr(&self, id: PeerId) -> Option<SocketAddr> {
-        self.contacts
-            .iter()
-            .find(|contact| contact.id == Some(id))?
-            .addrs
-            .first()
-            .copied()
+    /// Where the peer that is called `id` listens at `ip`, as far as we were told.
+    pub(super) fn addr_at(&self, id: PeerId, ip: IpAddr) -> Option<SocketAddr> {
+        let mut named = self.contacts.iter().filter(|c| c.id == Some(id));
+        named.find_map(|c| c.addrs.iter().copied().find(|addr| addr.ip() == ip))
     }
 
     /// Forgets every contact that is called `id` or has `addr`, and is not linked.

@@ -193,7 +193,7 @@ impl Swarm {
     fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
         let BlockRequest { piece, begin, len } = incoming.request;
         let sender = Sender {
-            peer: key,
+            id: self.peers[key.slot()].hello.id,
             account: self.peers[key.slot()].account,
         };
         let Some(arriving) = self.arriving(piece) else {
@@ -258,7 +258,7 @@ impl Swarm {
                 self.config.pool.restore(buffer);
                 self.picker.insert(piece);
                 if let [sender] = senders[..] {
-                    self.ban(sender.peer, sender.account, piece);
+                    self.ban(sender, piece);
                 } else {
                     self.suspects.insert(piece);
                 }

@@ -4,7 +4,7 @@
 //! write to a piece that is being hashed.
 
 use super::PeerKey;
-use crate::base::PieceBuf;
+use crate::base::{PeerId, PieceBuf};
 
 /// Where one piece stands.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub(super) enum PieceState {
 /// Somebody who sent blocks of a piece: enough to ban them when they are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sender {
-    pub peer: PeerKey,
+    /// What it calls itself.
+    pub id: PeerId,
     /// Index into the swarm's ledger, which outlives the link.
     pub account: u32,
 }
@@ -147,7 +148,7 @@ mod tests {
         generation: 0,
     };
     const SENDER: Sender = Sender {
-        peer: PEER,
+        id: PeerId([1; 20]),
         account: 0,
     };
 
