@@ -42,9 +42,7 @@ impl Swarm {
             }
         }
         let goes = match &mut self.pieces[request.piece as usize] {
-            PieceState::Arriving(arriving)
-                if expected && !(arriving.is_suspect && arriving.owner != Some(key)) =>
-            {
+            PieceState::Arriving(arriving) if expected && arriving.takes_from(key) => {
                 match &mut arriving.blocks[block as usize] {
                     state if state.landed => Goes::Away,
                     state if state.landing.is_none() => {
@@ -203,7 +201,8 @@ impl Swarm {
         let usable = match incoming.goes {
             Goes::Away => false,
             Goes::InPlace => state.landing == Some(key),
-            Goes::Aside => !state.landed,
+            // The piece may have failed meanwhile, and be another's alone to send.
+            Goes::Aside => !state.landed && arriving.takes_from(key),
         };
         if !usable {
             return false;

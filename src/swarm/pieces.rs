@@ -116,6 +116,11 @@ impl Arriving {
         }
     }
 
+    /// Whether blocks that `peer` sends are taken.
+    pub(super) fn takes_from(&self, peer: PeerKey) -> bool {
+        !self.is_suspect || self.owner == Some(peer)
+    }
+
     /// Whether every block is here.
     pub(super) fn is_complete(&self) -> bool {
         self.landed_count as usize == self.blocks.len()
