@@ -141,12 +141,11 @@ impl Swarm {
             self.send(key, Message::Reject(request));
             return Ok(());
         }
-        if queued >= waiting_max * 2 {
-            return Err(Reason::TooManyRequests);
-        }
         // Without the fast extension a request may cross our choke on the wire: it is dropped, as the choke said.
         if peer.am_choking {
             Ok(())
+        } else if queued >= waiting_max {
+            Err(Reason::TooManyRequests)
         } else {
             Err(Reason::BadRequest)
         }
