@@ -9,6 +9,7 @@ mod rate;
 mod rng;
 mod text;
 mod time;
+mod verdict;
 
 pub use bitfield::Bitfield;
 pub use buf::{BufferPool, PieceBuf};
@@ -17,3 +18,4 @@ pub use rate::Rate;
 pub use rng::Rng;
 pub use text::Escaped;
 pub use time::{Deadlines, Time};
+pub use verdict::Verdict;

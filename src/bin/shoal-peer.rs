@@ -1,2 +1,42 @@
 //! The peer: shares contents and fetches them.
-fn main() {}
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use shoal::base::Time;
+use shoal::cli::{self, OutputConfig, PeerInvocation, Reporter, Streams};
+
+fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let environment = |name: &str| std::env::var(name).ok();
+    match cli::parse_peer(words.clone(), &environment) {
+        Ok(PeerInvocation::Show(text)) => show(&text),
+        Ok(PeerInvocation::Run(globals, command)) => {
+            let level = cli::log_level(globals.output.verbosity);
+            if let Err(error) = simple_logger::SimpleLogger::new().with_level(level).init() {
+                eprintln!("shoal-peer: no log: {error}");
+            }
+            shoal::peer::run(globals, *command).into()
+        }
+        Err(failure) => {
+            let config = OutputConfig {
+                json: cli::wants_json(&words),
+                quiet: false,
+                verbosity: 0,
+                progress: false,
+                color: false,
+                dumb: true,
+            };
+            let streams = Streams::of_process();
+            let reporter = Reporter::new(Time::ZERO, "shoal-peer", &[], &config, streams);
+            shoal::peer::report_failure(reporter, &failure).into()
+        }
+    }
+}
+
+/// Help and version go to stdout; a reader that is gone is no failure.
+fn show(text: &str) -> ExitCode {
+    use std::io::Write;
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}

@@ -142,7 +142,7 @@ mod tests {
     fn members_show_what_they_have_and_since_when() {
         let row = MemberRow {
             host: "node-1".to_owned(),
-            addrs: vec!["10.0.0.1:6881".parse().unwrap()],
+            addrs: vec!["10.0.0.1:6881".parse().expect("valid")],
             have: 2047,
             pieces: 2048,
             complete: false,

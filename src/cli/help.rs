@@ -3,13 +3,13 @@
 use super::table::{Command, Flag, Program};
 
 /// Columns before the text of an option or command.
-const TEXT_COLUMN: usize = 26;
+const TEXT_COLUMN: usize = 27;
 
 /// How the whole program is used.
 pub(super) fn program_help(program: &Program) -> String {
     let usage = match program.commands {
-        [] => format!("{} [OPTIONS]", program.name),
-        _ => format!("{} [OPTIONS] COMMAND", program.name),
+        [] => format!("Usage: {} [OPTIONS]", program.name),
+        _ => format!("Usage: {} [OPTIONS] COMMAND", program.name),
     };
     let mut text = format!("{usage}\n{}\n", program.summary);
     if !program.commands.is_empty() {
@@ -36,7 +36,7 @@ pub(super) fn program_help(program: &Program) -> String {
 /// How one subcommand is used.
 pub(super) fn command_help(program: &Program, command: &Command) -> String {
     let mut text = format!(
-        "{} {} [OPTIONS] {}\n{}\n",
+        "Usage: {} {} [OPTIONS] {}\n{}\n",
         program.name, command.name, command.operands, command.summary
     );
     push_flags(&mut text, "Options", command.flags);
@@ -109,7 +109,7 @@ mod tests {
             .map(|command| command_help(&PEER, command));
         for text in commands.chain([program_help(&PEER), program_help(&TRACKER)]) {
             for line in text.lines() {
-                assert!(line.chars().count() <= 100, "{line}");
+                assert!(line.chars().count() <= 80, "{line}");
             }
         }
     }

@@ -104,7 +104,7 @@ pub(super) fn hashing(done_bytes: u64, size_bytes: u64, bytes_per_s: u64) -> Str
     format!(
         "{}  {}",
         rate(bytes_per_s),
-        eta(left.checked_div(bytes_per_s))
+        eta((bytes_per_s > 0).then(|| left.div_ceil(bytes_per_s)))
     )
 }
 

@@ -1,6 +1,6 @@
 //! The command line: what was asked for, how it is told, and what the program exits with.
 //!
-//! The way in has two steps: [`args`](self) are read by one table of options per command, then become a `Config` of values
+//! The way in has two steps: words are read by one table of options per command, then become a `Config` of values
 //! that need no further check ([`parse_peer`], [`parse_tracker`]). The way out is the [`Reporter`]: typed [`Event`]s
 //! become a terminal's block, a pipe's lines or JSON, and wait to be written.
 //!
@@ -32,7 +32,7 @@ pub use event::{
 };
 pub use exit::ExitCode;
 pub use failure::Failure;
-pub use output::{Output, Stream};
+pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,
     PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, SeedMode, ShareConfig,

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use log::LevelFilter;
+
 /// One of the two streams that a program writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
@@ -20,6 +22,16 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// Whether it may be dropped where the reader is slow: newer output of its kind makes it worthless.
     pub droppable: bool,
+}
+
+/// How much the log says: warnings, and with every `-v` one level more.
+pub const fn log_level(verbosity: usize) -> LevelFilter {
+    match verbosity {
+        0 => LevelFilter::Warn,
+        1 => LevelFilter::Info,
+        2 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
+    }
 }
 
 /// Outputs in order.

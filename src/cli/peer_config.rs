@@ -28,7 +28,7 @@ pub enum PeerInvocation {
     /// To show this text (help or version) on stdout and exit with 0.
     Show(String),
     /// To run a command.
-    Run(PeerGlobals, PeerCommand),
+    Run(PeerGlobals, Box<PeerCommand>),
 }
 
 /// What all commands have in common.
@@ -235,19 +235,19 @@ pub fn parse_peer(
         }),
         other => unreachable!("{other} is in the table and not here"),
     };
-    Ok(PeerInvocation::Run(globals(&args, environment)?, command))
+    Ok(PeerInvocation::Run(
+        globals(&args, environment)?,
+        Box::new(command),
+    ))
 }
 
 fn globals(args: &Args, environment: Environment<'_>) -> Result<PeerGlobals, Failure> {
-    let tracker =
-        match args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)? {
-            Some(tracker) => tracker,
-            None => {
-                return Err(args
-                    .usage("", "no tracker given")
-                    .with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
-            }
-        };
+    let tracker = args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)?;
+    let Some(tracker) = tracker else {
+        return Err(args
+            .usage("", "no tracker given")
+            .with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
+    };
     Ok(PeerGlobals {
         tracker,
         output: OutputConfig {
@@ -350,7 +350,7 @@ fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachConfig, Failu
     Ok(ReachConfig {
         listen: args
             .option("listen", parse_listen)?
-            .unwrap_or(SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))),
+            .unwrap_or_else(|| (Ipv6Addr::UNSPECIFIED, 0).into()),
         advertise,
         zone: args.option_or_variable(environment, "zone", "SHOAL_ZONE", parse_zone)?,
     })

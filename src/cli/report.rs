@@ -78,6 +78,15 @@ struct Known {
     size: u64,
 }
 
+impl From<&String> for Known {
+    fn from(name: &String) -> Self {
+        Self {
+            name: name.clone(),
+            size: 0,
+        }
+    }
+}
+
 /// When something is shown, and what is known then.
 pub(super) struct Moment<'a> {
     pub(super) now: Time,
@@ -124,14 +133,16 @@ pub(super) struct Outcome<'a> {
 }
 
 impl Reporter {
-    /// A reporter for one command that starts `now`. `several`: whether it was given more than one content.
+    /// A reporter for one command that starts `now`. `names`: its contents as they were given, WHATs or PATHs; events
+    /// number them in this order.
     pub fn new(
         now: Time,
         program: &'static str,
-        several: bool,
+        names: &[String],
         config: &OutputConfig,
         streams: Streams,
     ) -> Self {
+        let several = names.len() > 1;
         let verbose = config.verbosity > 0;
         let progress = config.progress && !config.quiet;
         let form = match streams.stderr {
@@ -151,7 +162,7 @@ impl Reporter {
             facts: Facts {
                 started: now,
                 progress,
-                contents: BTreeMap::new(),
+                contents: names.iter().map(Known::from).enumerate().collect(),
             },
             paths: Vec::new(),
             files: Vec::new(),
@@ -272,7 +283,7 @@ impl Reporter {
                 name,
                 size,
                 ..
-            } if !self.facts.contents.contains_key(content) => (*content, name, *size),
+            } => (*content, name, *size),
             Event::Done { path, .. } => return self.paths.push(path.clone()),
             _ => return,
         };

@@ -119,8 +119,7 @@ const ZONE: Flag = option(
     "where this machine is ($SHOAL_ZONE)",
 );
 
-const WHAT: &str =
-    "WHAT is a name, an info-hash (40 hex digits), or a unique prefix of one (8 at least).";
+const WHAT: &str = "WHAT is a name, an info-hash (40 hex digits) or a unique prefix of one (8 up).";
 const WHAT_NEWEST: &str =
     "Of several contents with one name the newest is meant; ls shows all of them.";
 
@@ -133,7 +132,7 @@ pub(super) static PEER: Program = Program {
             "t",
             "tracker",
             "HOST:PORT",
-            "the tracker, port 6969 unless given ($SHOAL_TRACKER)",
+            "the tracker, port 6969 if none ($SHOAL_TRACKER)",
         ),
         switch("", "json", "one JSON object per line on stdout"),
         QUIET,
@@ -144,8 +143,8 @@ pub(super) static PEER: Program = Program {
     ],
     commands: &[SHARE, GET, LS, STATUS, VERIFY, RM, HELP_COMMAND],
     details: &[
-        "Sizes take K, M and G (powers of 1024); durations take s, m and h (seconds without).",
-        "Environment: SHOAL_TRACKER, SHOAL_ZONE, NO_COLOR. An option overrides the environment.",
+        "Sizes take K, M and G (powers of 1024); durations take s (as without), m and h.",
+        "Environment: SHOAL_TRACKER, SHOAL_ZONE, NO_COLOR. Options override it.",
         "Exit codes: 0 done, 1 other, 2 timeout, 3 not found, 5 stalled, 6 network,",
         "  7 unfinished (signal), 9 disk full, 11 runs already, 13 exists, 17 I/O,",
         "  19 name resolution, 24 refused, 26 not acceptable, 28 usage, 32 checksum,",
@@ -158,7 +157,7 @@ const SHARE: Command = Command {
     operands: "PATH...",
     operands_min: 1,
     operands_max: usize::MAX,
-    summary: "register files or folders with the tracker, and seed them until stopped",
+    summary: "register files or folders, seed them until stopped",
     details: &["The piece size is chosen so that there are at most 2048 pieces, unless given."],
     flags: &[
         option("n", "name", "NAME", "share under this name (one PATH only)"),
@@ -180,18 +179,19 @@ const GET: Command = Command {
     operands: "WHAT...",
     operands_min: 1,
     operands_max: usize::MAX,
-    summary: "fetch contents, and serve what has arrived while fetching",
+    summary: "fetch contents, serving what is here meanwhile",
     details: &[
         WHAT,
         WHAT_NEWEST,
-        "Interrupted and started again, it continues with the pieces that are verified.",
+        "Several WHAT go into a folder, which is created.",
+        "Interrupted and started again, get continues with the verified pieces.",
     ],
     flags: &[
         option(
             "o",
             "output",
             "PATH|DIR",
-            "where to; DIR if it ends in / or exists, or WHAT are several",
+            "target; DIR if it ends in / or is one",
         ),
         option(
             "",
@@ -259,7 +259,7 @@ const STATUS: Command = Command {
             "",
             "hosts",
             "FILE",
-            "exit with 33 unless each host in FILE is complete",
+            "exit with 33 unless all hosts in FILE are complete",
         ),
         switch("", "watch", "keep watching until the expectation is met"),
     ],
@@ -270,7 +270,7 @@ const VERIFY: Command = Command {
     operands: "WHAT PATH",
     operands_min: 2,
     operands_max: 2,
-    summary: "read a file or folder again, check every piece and the whole-file SHA-256",
+    summary: "read a copy again, check every piece and SHA-256",
     details: &[WHAT, WHAT_NEWEST],
     flags: &[],
 };
@@ -280,7 +280,7 @@ const RM: Command = Command {
     operands: "WHAT",
     operands_min: 1,
     operands_max: 1,
-    summary: "make the tracker forget a content (files stay where they are)",
+    summary: "make the tracker forget a content (files stay)",
     details: &[WHAT, WHAT_NEWEST],
     flags: &[],
 };
@@ -312,7 +312,7 @@ pub(super) static TRACKER: Program = Program {
             "s",
             "state",
             "DIR",
-            "keep registered files in DIR, which is created ($STATE_DIRECTORY)",
+            "keep registered files in DIR ($STATE_DIRECTORY)",
         ),
         option(
             "",
@@ -328,8 +328,8 @@ pub(super) static TRACKER: Program = Program {
     commands: &[],
     details: &[
         "ADDR is [::]:6969, 0.0.0.0:6969, :6969 or 6969; port 0 is any free one.",
-        "Without a state folder nothing is kept: a restart knows no file until its holders",
-        "register it again.",
+        "Without a state folder nothing is kept: a restart knows no file until its",
+        "holders register it again.",
     ],
 };
 

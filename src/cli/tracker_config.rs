@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn without_options_it_listens_on_the_usual_port_and_keeps_nothing() {
         let config = config_of("", "");
-        assert_eq!(config.listen, ["[::]:6969".parse().unwrap()]);
+        assert_eq!(config.listen, ["[::]:6969".parse().expect("valid")]);
         assert_eq!(config.state, None);
         assert_eq!(config.conns_per_ip_max, 1024);
         assert!(!config.quiet);
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn help_and_version_win() {
         for (line, begin) in [
-            ("-s x -h", "shoal-tracker [OPTIONS]\n"),
-            ("--bogus --help", "shoal-tracker [OPTIONS]\n"),
+            ("-s x -h", "Usage: shoal-tracker [OPTIONS]\n"),
+            ("--bogus --help", "Usage: shoal-tracker [OPTIONS]\n"),
             ("-V", "shoal-tracker 0."),
         ] {
             match run(line, "") {

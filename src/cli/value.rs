@@ -229,7 +229,10 @@ mod tests {
     #[test]
     fn tells_a_hash_from_a_prefix_from_a_name() {
         let digits = "4F1C09AA".repeat(5);
-        assert_eq!(What::parse(&digits), What::Hash(digits.parse().unwrap()));
+        assert_eq!(
+            What::parse(&digits),
+            What::Hash(digits.parse().expect("valid"))
+        );
         for text in ["4f1c09aa", "cafebabe00", &digits[..39]] {
             assert_eq!(What::parse(text), What::PrefixOrName(text.to_owned()));
         }
@@ -248,7 +251,7 @@ mod tests {
             ("[fe80::1]", "fe80::1", 6969),
             ("::1", "::1", 6969),
         ] {
-            let addr: TrackerAddr = text.parse().unwrap();
+            let addr: TrackerAddr = text.parse().expect("valid");
             assert_eq!((addr.host.as_str(), addr.port), (host, port), "{text}");
             assert_eq!(addr.to_string().parse(), Ok(addr));
         }
@@ -280,7 +283,7 @@ mod tests {
             ("7000", "[::]:7000"),
             ("0", "[::]:0"),
         ] {
-            assert_eq!(parse_listen(text).unwrap().to_string(), shown);
+            assert_eq!(parse_listen(text).expect("valid").to_string(), shown);
         }
         for text in ["", ":", "tr:1", "70000", "0.0.0.0", "::", "-1"] {
             assert!(parse_listen(text).is_err(), "{text}");
@@ -289,9 +292,9 @@ mod tests {
 
     #[test]
     fn advertises_only_what_can_be_dialled() {
-        let addr: Advertised = "192.0.2.1".parse().unwrap();
+        let addr: Advertised = "192.0.2.1".parse().expect("valid");
         assert_eq!(addr.port, None);
-        let addr: Advertised = "[2001:db8::1]:7000".parse().unwrap();
+        let addr: Advertised = "[2001:db8::1]:7000".parse().expect("valid");
         assert_eq!(addr.port, Some(7000));
         for text in ["0.0.0.0", "[::]:1", "192.0.2.1:0", "224.0.0.1", "tr", ""] {
             assert!(text.parse::<Advertised>().is_err(), "{text}");

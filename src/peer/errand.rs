@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::place::{Place, Prepared, file_specs, prepare};
@@ -11,7 +11,7 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, scan,
+    Task, check_and_write, read_list, scan,
 };
 use crate::swarm::Run;
 use crate::wire::metainfo::Metainfo;
@@ -27,11 +27,27 @@ pub(super) struct Errand {
 #[derive(Debug)]
 pub(super) enum Work {
     /// Hash a piece; write it if it matches.
-    Check { piece: u32, buffer: PieceBuf, expected: Digest20, offset: u64, files: Arc<PartFiles> },
+    Check {
+        piece: u32,
+        buffer: PieceBuf,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
     /// Read a run for uploading.
-    Load { run: Run, buffer: PieceBuf, offset: u64, files: Files },
+    Load {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Files,
+    },
     /// Put data on disk, then the record that vouches for it.
-    Save { bits: BitsFile, have: Bitfield, meta: Arc<Metainfo>, files: Arc<PartFiles> },
+    Save {
+        bits: BitsFile,
+        have: Bitfield,
+        meta: Arc<Metainfo>,
+        files: Arc<PartFiles>,
+    },
     /// Look at what is to be shared.
     Scan { path: PathBuf },
     /// Help to hash a content.
@@ -39,7 +55,11 @@ pub(super) enum Work {
     /// Make a place for a download, or find the one that was begun.
     Prepare { place: Place, meta: Arc<Metainfo> },
     /// Give a finished download its name.
-    Finish { bits: BitsFile, files: Arc<PartFiles>, overwrite: bool },
+    Finish {
+        bits: BitsFile,
+        files: Arc<PartFiles>,
+        overwrite: bool,
+    },
     /// Open what lies on disk, to be checked.
     Open { path: PathBuf, meta: Arc<Metainfo> },
     /// See whether what is shared is still what it was.
@@ -60,10 +80,21 @@ pub(super) struct Done {
 /// The outcome of each kind of work.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    Checked { piece: u32, buffer: PieceBuf, verdict: Verdict },
-    Loaded { run: Run, buffer: PieceBuf, result: io::Result<()> },
-    Saved { bits: BitsFile, result: io::Result<()> },
-    Scanned(io::Result<Scan>),
+    Checked {
+        piece: u32,
+        buffer: PieceBuf,
+        verdict: Verdict,
+    },
+    Loaded {
+        run: Run,
+        buffer: PieceBuf,
+        result: io::Result<()>,
+    },
+    Saved {
+        bits: BitsFile,
+        result: io::Result<()>,
+    },
+    Scanned(io::Result<(Scan, Arc<SharedFiles>)>),
     /// One worker is done hashing; the last one brings the hashes.
     Hashed(Option<io::Result<Hashes>>),
     Prepared(Result<Prepared, Failure>),
@@ -72,6 +103,12 @@ pub(super) enum Outcome {
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
     Resolved(io::Result<Vec<SocketAddr>>),
+    /// A piece was judged, and its buffer is home in the swarm.
+    Judged {
+        good: bool,
+    },
+    /// A run was read, and its buffer is home in the swarm.
+    Read(io::Result<()>),
 }
 
 /// A hashing that several workers share.
@@ -149,35 +186,75 @@ impl Files {
     }
 }
 
+fn look_at(path: &Path) -> io::Result<(Scan, Arc<SharedFiles>)> {
+    let scan = scan(path)?;
+    let files = SharedFiles::open(&scan.root, &scan.files, scan.single)?;
+    Ok((scan, Arc::new(files)))
+}
+
 impl Task for Errand {
     type Done = Done;
 
     fn run(self) -> Done {
-        Done { job: self.job, result: self.work.run() }
+        Done {
+            job: self.job,
+            result: self.work.run(),
+        }
     }
 }
 
 impl Work {
     fn run(self) -> Outcome {
         match self {
-            Self::Check { piece, buffer, expected, offset, files } => {
-                let verdict = check_and_write(&files, offset, buffer.bytes(), expected);
-                Outcome::Checked { piece, buffer, verdict }
+            Self::Check {
+                piece,
+                buffer,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
+                Outcome::Checked {
+                    piece,
+                    buffer,
+                    verdict,
+                }
             }
-            Self::Load { run, mut buffer, offset, files } => {
+            Self::Load {
+                run,
+                mut buffer,
+                offset,
+                files,
+            } => {
                 let result = files.read_at(offset, buffer.bytes_mut());
-                Outcome::Loaded { run, buffer, result }
+                Outcome::Loaded {
+                    run,
+                    buffer,
+                    result,
+                }
             }
-            Self::Save { mut bits, have, meta, files } => {
+            Self::Save {
+                mut bits,
+                have,
+                meta,
+                files,
+            } => {
                 let synced = files.sync_data();
-                let saved = synced
-                    .and_then(|()| bits.save(meta.info_hash(), files.identity(), &have));
-                Outcome::Saved { bits, result: saved }
+                let saved =
+                    synced.and_then(|()| bits.save(meta.info_hash(), files.identity(), &have));
+                Outcome::Saved {
+                    bits,
+                    result: saved,
+                }
             }
-            Self::Scan { path } => Outcome::Scanned(scan(&path)),
+            Self::Scan { path } => Outcome::Scanned(look_at(&path)),
             Self::Hash(hashing) => Outcome::Hashed(hashing.run()),
             Self::Prepare { place, meta } => Outcome::Prepared(prepare(&place, &meta)),
-            Self::Finish { bits, files, overwrite } => {
+            Self::Finish {
+                bits,
+                files,
+                overwrite,
+            } => {
                 let finished = files.finish(overwrite);
                 Outcome::Finished(finished.and_then(|path| bits.remove().map(|()| path)))
             }
@@ -186,7 +263,7 @@ impl Work {
                 Outcome::Opened(opened.map(Arc::new))
             }
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
-            Self::ReadHosts { path } => Outcome::Hosts(crate::storage::read_lines(&path)),
+            Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
             Self::Resolve { host, port } => {
                 let found = (host.as_str(), port).to_socket_addrs();
                 Outcome::Resolved(found.map(Iterator::collect))

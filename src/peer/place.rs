@@ -37,7 +37,11 @@ pub(super) struct Prepared {
 /// The files of a content, in the form that storage takes.
 pub(super) fn file_specs(meta: &Metainfo) -> Vec<FileSpec> {
     let spec = |file: &FileEntry| FileSpec {
-        path: if meta.is_single() { Vec::new() } else { file.path.clone() },
+        path: if meta.is_single() {
+            Vec::new()
+        } else {
+            file.path.clone()
+        },
         len: file.len,
         is_padding: file.is_padding,
     };
@@ -57,7 +61,12 @@ pub(super) fn prepare(place: &Place, meta: &Metainfo) -> Result<Prepared, Failur
     take_place(&folder, &name, place.overwrite, meta).map_err(|error| disk_failure(&what, &error))
 }
 
-fn take_place(folder: &Folder, name: &str, overwrite: bool, meta: &Metainfo) -> io::Result<Prepared> {
+fn take_place(
+    folder: &Folder,
+    name: &str,
+    overwrite: bool,
+    meta: &Metainfo,
+) -> io::Result<Prepared> {
     check_target(folder, name, meta.is_single(), overwrite)?;
     let bits = BitsFile::open(folder, name)?;
     let files = PartFiles::create_or_open(folder, name, &file_specs(meta), meta.is_single());
@@ -86,11 +95,21 @@ fn take_place(folder: &Folder, name: &str, overwrite: bool, meta: &Metainfo) -> 
     for piece in have.zeros().filter(|&piece| !fresh.get(piece)) {
         doubtful.set(piece);
     }
-    Ok(Prepared { files: Arc::new(files), bits, have, doubtful, layout })
+    Ok(Prepared {
+        files: Arc::new(files),
+        bits,
+        have,
+        doubtful,
+        layout,
+    })
 }
 
 /// The folder, opened and made if it was asked for, and the name in it.
-fn folder_and_name(place: &Place, meta: &Metainfo, what: &str) -> Result<(Folder, String), Failure> {
+fn folder_and_name(
+    place: &Place,
+    meta: &Metainfo,
+    what: &str,
+) -> Result<(Folder, String), Failure> {
     let own_name = || meta.name().to_owned();
     let (path, name, made) = match &place.target {
         Target::Here => (PathBuf::from("."), own_name(), false),
@@ -103,25 +122,39 @@ fn folder_and_name(place: &Place, meta: &Metainfo, what: &str) -> Result<(Folder
             let name = path.file_name().and_then(|name| name.to_str());
             let why = format!("{} is no name for a file", path.display());
             let name = name.ok_or_else(|| Failure::new(ExitCode::Usage, what, why))?;
-            (parent.unwrap_or(Path::new(".")).to_owned(), name.to_owned(), false)
+            (
+                parent.unwrap_or(Path::new(".")).to_owned(),
+                name.to_owned(),
+                false,
+            )
         }
     };
-    let folder = if made { Folder::create(&path) } else { Folder::open(&path) };
+    let folder = if made {
+        Folder::create(&path)
+    } else {
+        Folder::open(&path)
+    };
     Ok((folder.map_err(|error| disk_failure(what, &error))?, name))
 }
 
 /// The failure that a disk error means.
 pub(super) fn disk_failure(what: &str, error: &io::Error) -> Failure {
     let (code, remedy) = match error.kind() {
-        _ if is_disk_full(error) => {
-            (ExitCode::DiskFull, "free some space and start again: what is here is kept")
-        }
-        io::ErrorKind::AlreadyExists => {
-            (ExitCode::Exists, "move it away, choose another place with -o, or use --overwrite")
-        }
+        _ if is_disk_full(error) => (
+            ExitCode::DiskFull,
+            "free some space and start again: what is here is kept",
+        ),
+        io::ErrorKind::AlreadyExists => (
+            ExitCode::Exists,
+            "move it away, choose another place with -o, or use --overwrite",
+        ),
         io::ErrorKind::WouldBlock => {
-            return Failure::new(ExitCode::AlreadyRunning, what, "the same download runs here already")
-                .with_remedy("wait for it, or choose another place with -o");
+            return Failure::new(
+                ExitCode::AlreadyRunning,
+                what,
+                "the same download runs here already",
+            )
+            .with_remedy("wait for it, or choose another place with -o");
         }
         io::ErrorKind::NotFound => (ExitCode::Io, "check the path"),
         io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {

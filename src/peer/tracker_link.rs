@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::tracker_client::{HelloConfig, TrackerClient};
 use crate::base::{Rng, Time};
@@ -28,6 +29,8 @@ pub(super) struct TrackerLink {
     pub conn: Option<ConnId>,
     /// Addresses that are left to try in this attempt.
     untried: Vec<SocketAddr>,
+    /// How long reports are collected.
+    pub batch: Duration,
     /// The tracker has answered once.
     pub was_ready: bool,
     /// Attempts since it last answered.
@@ -46,6 +49,7 @@ impl TrackerLink {
             client,
             conn: None,
             untried: Vec::new(),
+            batch: Duration::from_millis(250),
             was_ready: false,
             attempt_count: 0,
             last_error: None,
@@ -59,7 +63,11 @@ impl TrackerLink {
     }
 
     /// The name was resolved, or not.
-    pub(super) fn resolved(&mut self, now: Time, result: io::Result<Vec<SocketAddr>>) -> Option<Step> {
+    pub(super) fn resolved(
+        &mut self,
+        now: Time,
+        result: io::Result<Vec<SocketAddr>>,
+    ) -> Option<Step> {
         match result {
             Ok(mut addrs) => {
                 addrs.reverse();
@@ -109,8 +117,9 @@ impl TrackerLink {
         self.failed(now, error);
     }
 
-    /// The tracker has answered.
-    pub(super) fn ready(&mut self) {
+    /// The tracker has answered, and says how long reports are to be collected.
+    pub(super) fn ready(&mut self, batch: Duration) {
+        self.batch = batch;
         self.was_ready = true;
         self.attempt_count = 0;
     }
@@ -130,7 +139,6 @@ impl TrackerLink {
 mod tests {
     use super::*;
     use crate::base::PeerId;
-    use std::time::Duration;
 
     fn link() -> TrackerLink {
         let hello = HelloConfig {
@@ -140,7 +148,10 @@ mod tests {
             zone: String::new(),
             token: String::new(),
         };
-        let addr = TrackerAddr { host: "tr".to_owned(), port: 6969 };
+        let addr = TrackerAddr {
+            host: "tr".to_owned(),
+            port: 6969,
+        };
         TrackerLink::new(addr, hello, Rng::new(1))
     }
 
@@ -150,13 +161,20 @@ mod tests {
         let addrs: Vec<SocketAddr> = vec![([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 1).into()];
         assert_eq!(link.poll(now), Some(Step::Resolve));
         assert_eq!(link.poll(now), None, "one attempt at a time");
-        assert_eq!(link.resolved(now, Ok(addrs.clone())), Some(Step::Dial(addrs[0])));
+        assert_eq!(
+            link.resolved(now, Ok(addrs.clone())),
+            Some(Step::Dial(addrs[0]))
+        );
         let refused = || io::ErrorKind::ConnectionRefused.into();
         assert_eq!(link.dial_failed(now, refused()), Some(Step::Dial(addrs[1])));
         assert_eq!(link.dial_failed(now, refused()), None);
         let due = link.poll_timeout().expect("it tries again");
         assert!(due > now && due < now + Duration::from_secs(1));
-        assert_eq!(link.poll(due), Some(Step::Resolve), "the name is resolved anew");
+        assert_eq!(
+            link.poll(due),
+            Some(Step::Resolve),
+            "the name is resolved anew"
+        );
     }
 
     #[test]
@@ -169,7 +187,7 @@ mod tests {
             now += Duration::from_secs(20);
         }
         assert!(link.is_hopeless() && link.unresolved);
-        link.ready();
+        link.ready(Duration::from_secs(1));
         assert!(!link.is_hopeless());
     }
 }

@@ -97,11 +97,6 @@ impl Conn {
         self.out.is_some() && self.writable && !self.parked_out
     }
 
-    /// Whether there is output that is not yet sent.
-    pub(super) fn has_output(&self) -> bool {
-        self.out.is_some()
-    }
-
     /// Gives both directions a new chance.
     pub(super) fn resume(&mut self) {
         self.parked_in = false;

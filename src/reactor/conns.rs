@@ -138,16 +138,13 @@ impl Conns {
         }
     }
 
-    /// Closes the conn at the end of the turn, after one attempt to flush it. The first reason stays.
+    /// Closes the conn at the end of the turn. The first reason stays. Output that may move is on the dirty list already.
     pub(super) fn doom(&mut self, id: ConnId, why: Closed) {
         let Some(conn) = self.of(id) else {
             return;
         };
         if std::mem::replace(&mut conn.doomed, true) {
             return;
-        }
-        if conn.has_output() && !matches!(why, Closed::Failed(_)) {
-            self.list_dirty(id);
         }
         self.doomed.push((id, why));
     }

@@ -36,6 +36,7 @@ pub(super) struct Completions {
     rows: BTreeMap<(Serial, u32), Completion>,
     by_peer: BTreeMap<(Serial, PeerId), u32>,
     by_age: BTreeSet<(u64, Serial, u32)>,
+    version: u64,
 }
 
 impl Completions {
@@ -56,6 +57,7 @@ impl Completions {
         self.by_age
             .insert((completion.completed_at, content, number));
         self.rows.insert((content, number), completion);
+        self.version += 1;
         true
     }
 
@@ -77,6 +79,11 @@ impl Completions {
         self.rows
             .range(range)
             .map(|(&(_, number), row)| (number, row))
+    }
+
+    /// Changes with every record that comes or goes.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// How many records there are.
@@ -119,6 +126,7 @@ impl Completions {
 
     fn forget(&mut self, content: Serial, number: u32) {
         if let Some(row) = self.rows.remove(&(content, number)) {
+            self.version += 1;
             self.by_peer.remove(&(content, row.peer_id));
             self.by_age.remove(&(row.completed_at, content, number));
         }

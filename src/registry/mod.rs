@@ -207,15 +207,22 @@ impl Registry {
             }
             return Ok(true);
         }
-        let members = Members::new(facts.piece_count);
-        let serial = self.catalogue.insert(Entry {
-            facts,
-            registered_at: now,
-            owners: vec![from],
-        });
-        self.swarms.insert(serial, members);
-        self.check_after(serial);
+        self.insert(facts, vec![from], now);
         Ok(false)
+    }
+
+    /// Takes back a content that was saved, with the addresses that registered it.
+    pub fn restore(
+        &mut self,
+        facts: Facts,
+        mut owners: Vec<IpAddr>,
+        registered_at: u64,
+    ) -> Result<(), Refusal> {
+        if self.catalogue.admit(&facts)?.is_none() {
+            owners.truncate(OWNERS_MAX);
+            self.insert(facts, owners, registered_at);
+        }
+        Ok(())
     }
 
     /// Whether `from` may unregister a content: loopback, and whoever registered it, may.
@@ -372,6 +379,17 @@ impl Registry {
             .iter()
             .map(|(_, known)| known.slots.iter().flatten().count());
         assert_eq!(slots.sum::<usize>(), members);
+    }
+
+    fn insert(&mut self, facts: Facts, owners: Vec<IpAddr>, registered_at: u64) {
+        let members = Members::new(facts.piece_count);
+        let serial = self.catalogue.insert(Entry {
+            facts,
+            registered_at,
+            owners,
+        });
+        self.swarms.insert(serial, members);
+        self.check_after(serial);
     }
 
     fn check_swarm(&self, serial: Serial) {

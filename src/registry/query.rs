@@ -43,18 +43,19 @@ impl Registry {
         entries.map(lookup_entry).collect()
     }
 
-    /// A page of contents whose name fits `glob` (empty = all), newest first, and the cursor of the next page (0 = the
-    /// end). A page can be short, even empty, before the end.
-    pub fn list(&self, cursor: u32, limit: usize, glob: &str) -> (u32, Vec<ListEntry<'_>>) {
+    /// The cursor of the next page (0 = the end), and a page of contents whose name fits `glob` (empty = all), newest
+    /// first, each with the cursor at which it stands. A page can be short, even empty, before the end.
+    pub fn list(&self, cursor: u32, limit: usize, glob: &str) -> (u32, Vec<(u32, ListEntry<'_>)>) {
         let (next, found) = self.catalogue.list(cursor, limit, glob);
         let entries = found.into_iter().map(|serial| {
             let swarm = &self.swarms[&serial];
-            ListEntry {
+            let entry = ListEntry {
                 entry: lookup_entry(self.catalogue.entry(serial)),
                 seeds: swarm.seed_count() as u32,
                 leechers: (swarm.len() - swarm.seed_count()) as u32,
                 copies_min: swarm.availability().least(),
-            }
+            };
+            (serial, entry)
         });
         (next, entries.collect())
     }
@@ -187,6 +188,11 @@ impl Registry {
         } else {
             BATCH_MS
         }
+    }
+
+    /// Changes with every completion that is remembered or forgotten.
+    pub fn completions_version(&self) -> u64 {
+        self.completions.version()
     }
 
     /// Every completion that is remembered, to be saved.

@@ -55,6 +55,7 @@ enum Unsynced {
 impl PartFiles {
     /// Opens the download called `name` in `folder`, or begins it: every file has its full length then, without taking up space.
     ///
+    /// The caller holds the record of `name` ([`super::BitsFile`]), so that no second process is at the same files.
     /// `single`: the content is the one file in `files`, whose path is not looked at. Otherwise `files` lie in a folder.
     /// `StorageFull` if there is no room, `AlreadyExists` if something else is in the way, `InvalidInput` if a name leads
     /// elsewhere or two files share one.
@@ -255,7 +256,7 @@ impl<'a> Plan<'a> {
         files: &'a [FileSpec],
         single: bool,
     ) -> io::Result<Self> {
-        if single && files.len() != 1 || single && files[0].is_padding {
+        if single && (files.len() != 1 || files[0].is_padding) {
             let why = "a single file is not described by one file";
             return Err(failure(
                 &outer.shown(&[part]),

@@ -508,10 +508,7 @@ mod tests {
         });
         ContentHashes {
             files: files.collect(),
-            pieces: bytes
-                .chunks(piece_length)
-                .flat_map(|piece| Sha1::digest(piece))
-                .collect(),
+            pieces: bytes.chunks(piece_length).flat_map(Sha1::digest).collect(),
         }
     }
 

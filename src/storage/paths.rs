@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use nix::fcntl::{
     AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat, renameat2,
 };
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, fsync, syncfs, unlinkat};
 
@@ -63,6 +63,12 @@ impl Folder {
             handle: Arc::new(handle),
             path: path.to_owned(),
         })
+    }
+
+    /// As `open`, after making the folder and those that lead to it, unless they are there.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path).map_err(|error| at(path, error))?;
+        Self::open(path)
     }
 
     /// The path by which it was opened.
@@ -145,6 +151,16 @@ impl Folder {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// As `metadata`, in one call that follows links on the way: enough to see that something changed, not to trust it.
+    pub(super) fn glance<S: AsRef<str>>(&self, names: &[S]) -> io::Result<FileStat> {
+        let stat = fstatat(
+            &*self.handle,
+            joined(names).as_str(),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        );
+        stat.map_err(|errno| at(&self.shown(names), errno))
     }
 
     /// Gives `old` the name `new`, which must not be taken: `AlreadyExists` otherwise, and nothing has changed.
@@ -289,11 +305,7 @@ fn beneath<S: AsRef<str>>(
     names: &[S],
     flags: OFlag,
 ) -> Result<OwnedFd, Errno> {
-    let joined = names
-        .iter()
-        .map(AsRef::as_ref)
-        .collect::<Vec<_>>()
-        .join("/");
+    let joined = joined(names);
     if joined.len() < PATH_BYTES_MAX {
         let resolve = ResolveFlag::RESOLVE_BENEATH
             | ResolveFlag::RESOLVE_NO_SYMLINKS
@@ -309,6 +321,17 @@ fn beneath<S: AsRef<str>>(
         }
     }
     walk(folder, names, flags)
+}
+
+fn joined<S: AsRef<str>>(names: &[S]) -> String {
+    let mut path = String::new();
+    for name in names {
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path.push_str(name.as_ref());
+    }
+    path
 }
 
 /// As `beneath`, by opening one folder after the other.

@@ -11,23 +11,12 @@ use sha1::{Digest, Sha1};
 use super::disk::PartFiles;
 use super::layout::Layout;
 use super::tree::Content;
-use crate::base::{Bitfield, Digest20};
+use crate::base::{Bitfield, Digest20, Verdict};
 
 /// What is read at once.
 const READ_BYTES: usize = 1 << 20;
 /// How far ahead the disk is told what will be read.
 const AHEAD_BYTES: u64 = 8 << 20;
-
-/// What became of a piece that had arrived.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It is what it should be, and written.
-    Good,
-    /// It is something else; nothing was written.
-    Wrong,
-    /// It is what it should be, but writing it failed.
-    Unwritten(io::Error),
-}
 
 /// Compares `bytes` with the SHA-1 that they should have, and only then writes them to `files` from `offset` on.
 pub fn check_and_write(

@@ -114,6 +114,14 @@ impl BitsFile {
         self.folder.sync()
     }
 
+    /// Removes the record if nothing was ever saved in it: nothing was begun.
+    pub fn remove_if_empty(self) -> io::Result<()> {
+        if self.locked.metadata()?.len() == 0 {
+            return self.remove();
+        }
+        Ok(())
+    }
+
     /// Removes the record, and only then lets go of the lock.
     pub fn remove(self) -> io::Result<()> {
         self.folder.remove_file(&self.name_new)?;

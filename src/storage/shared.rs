@@ -77,10 +77,12 @@ impl SharedFiles {
             return false;
         };
         let found = match &self.tree.source {
-            Source::Single(..) => fs::metadata(&self.root).map(Some),
-            Source::Many { folder, .. } => folder.metadata(&self.tree.files[file].path),
+            Source::Single(..) => fs::metadata(&self.root).map(|found| Stamp::of(&found)),
+            Source::Many { folder, .. } => folder
+                .glance(&self.tree.files[file].path)
+                .map(|found| Stamp::of_stat(&found)),
         };
-        !matches!(found, Ok(Some(found)) if Stamp::of(&found) == stamp)
+        found.ok() != Some(stamp)
     }
 
     /// As `changed`, for every file: the error names the first.

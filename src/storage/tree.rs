@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::sys::stat::FileStat;
 
 use super::handles::Handles;
 use super::layout::{FileMap, FileSpec};
@@ -44,6 +45,18 @@ impl Stamp {
             len: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             identity: Identity::of(metadata),
+        }
+    }
+
+    /// As `of`, from what a plain system call says.
+    pub(super) fn of_stat(stat: &FileStat) -> Self {
+        Self {
+            len: stat.st_size.unsigned_abs(),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            identity: Identity {
+                device: stat.st_dev,
+                inode: stat.st_ino,
+            },
         }
     }
 }

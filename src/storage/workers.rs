@@ -227,6 +227,11 @@ impl<T: Task> std::fmt::Debug for Shared<T> {
     }
 }
 
+/// How many threads this machine can run at a time; 1 if it does not say.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

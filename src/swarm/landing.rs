@@ -7,8 +7,8 @@ use super::links::Reason;
 use super::peer::{Asked, Goes, Incoming, PeerKey};
 use super::pieces::{PieceState, Sender};
 use super::requests::SIDE_BYTES;
-use super::{Output, Swarm, Verdict};
-use crate::base::{PieceBuf, Time};
+use super::{Output, Swarm};
+use crate::base::{PieceBuf, Time, Verdict};
 use crate::wire::peer::BlockRequest;
 
 /// Blocks that a peer may send, or requests that it may reject, unasked before it is dropped: a few may come later than

@@ -46,7 +46,7 @@ pub use peer::{Hello, PeerKey};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
 
-use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time};
+use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
 use announcer::Announcer;
 use cache::Cache;
@@ -175,17 +175,6 @@ pub enum Input<'a> {
         /// How long to collect reports.
         batch: Duration,
     },
-}
-
-/// What became of a piece on the worker.
-#[derive(Debug)]
-pub enum Verdict {
-    /// It matched its SHA-1 and is written.
-    Good,
-    /// It did not match.
-    Wrong,
-    /// It matched and could not be written.
-    Unwritten(io::Error),
 }
 
 /// Something to do.
@@ -472,6 +461,30 @@ impl Swarm {
             up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
             is_interested: peer.is_interested,
         })
+    }
+
+    /// Whether a link speaks the fast extension.
+    pub fn is_fast(&self, key: PeerKey) -> bool {
+        self.peer(key).is_some_and(|peer| peer.hello.fast)
+    }
+
+    /// Bytes of the pieces that are verified and written.
+    pub fn have_bytes(&self) -> u64 {
+        let missing = |piece| u64::from(self.geometry.piece_len(piece));
+        self.geometry.total_len() - self.have.zeros().map(missing).sum::<u64>()
+    }
+
+    /// Whether a worker still has a piece.
+    pub fn is_checking(&self) -> bool {
+        self.pieces
+            .iter()
+            .any(|piece| matches!(piece, PieceState::Checking(_)))
+    }
+
+    /// Dials and admits nobody from now on. The shell closes the links that there are.
+    pub fn stop(&mut self) {
+        self.config.links_max = 0;
+        self.contacts_changed = true;
     }
 
     /// Number of links.

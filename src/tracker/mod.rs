@@ -1,1 +1,324 @@
-//! (see DESIGN)
+//! The tracker: the registry behind its front, the native protocol on TCP.
+//!
+//! Owns the service that runs on the loop, and the one helper thread, which is the only one to touch the disk once the
+//! loop runs. Decides nothing about contents and members: that is the registry's.
+
+mod conns;
+mod durable;
+mod native;
+mod store;
+
+use std::fmt::Write;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::base::Time;
+use crate::cli::{ExitCode, Failure, TrackerConfig};
+use crate::reactor::{
+    Admission, Closed, Command, ConnId, Direction, Limits, Origin, Outbox, Reactor, Service,
+    Signal, raise_nofile_limit,
+};
+use crate::registry::{Config, Registry};
+use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
+use conns::Conns;
+use durable::{Infos, RESIDENT_BYTES_MAX};
+use store::{Done, Job, StoreTask};
+
+/// Jobs that wait for the helper.
+const JOBS_MAX: usize = 1024;
+/// From a completion to its saving, so that many are saved at once.
+const SAVE_AFTER: Duration = Duration::from_secs(2);
+/// The same after the disk failed.
+const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// How often old completions are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(3600);
+
+/// A tracker that listens.
+#[derive(Debug)]
+pub struct Tracker {
+    reactor: Reactor,
+    service: TrackerService,
+    listens_at: Vec<SocketAddr>,
+}
+
+impl Tracker {
+    /// Opens the state folder, loads what it keeps, and binds the addresses. Call it before other threads are started: they
+    /// would receive the signals that are meant for the loop.
+    ///
+    /// # Errors
+    /// 17 if the state folder cannot be used, 6 if an address cannot be bound.
+    pub fn start(config: &TrackerConfig) -> Result<Self, Failure> {
+        if let Err(error) = raise_nofile_limit() {
+            log::warn!("the limit on open files stays as it is: {error}");
+        }
+        let failed = |error: io::Error| Failure::new(ExitCode::Other, "start", error.to_string());
+        let mut reactor = Reactor::new(Limits::default()).map_err(failed)?;
+        let folder = match &config.state {
+            Some(path) => Some(open_state(path)?),
+            None => None,
+        };
+        let wake = reactor.wake_handle();
+        let mut service =
+            TrackerService::start(config.conns_per_ip_max, folder, wake).map_err(failed)?;
+        service.load().map_err(state_failure)?;
+        let mut listens_at = Vec::new();
+        for &addr in &config.listen {
+            let local = reactor.listen(addr).map_err(|error| {
+                let remedy = "give another address with --listen";
+                Failure::new(ExitCode::Network, "--listen", error.to_string()).with_remedy(remedy)
+            })?;
+            listens_at.push(local);
+        }
+        Ok(Self {
+            reactor,
+            service,
+            listens_at,
+        })
+    }
+
+    /// What is said once at the start.
+    pub fn start_line(&self) -> String {
+        let mut line = format!("shoal-tracker {} native", env!("CARGO_PKG_VERSION"));
+        for addr in &self.listens_at {
+            let _ = write!(line, " {addr}");
+        }
+        let count = self.service.registry.content_count();
+        let files = if count == 1 { "file" } else { "files" };
+        let _ = match &self.service.folder {
+            Some(folder) => write!(line, " state {} ({count} {files})", folder.path().display()),
+            None => write!(line, " state none (kept in memory only, lost at exit)"),
+        };
+        line
+    }
+
+    /// Serves until a signal asks for a stop, then saves what is not saved.
+    ///
+    /// # Errors
+    /// 1 if the loop itself fails, 17 if the completions cannot be saved.
+    pub fn run(mut self) -> Result<(), Failure> {
+        let outcome = self.reactor.run(&mut self.service);
+        let saved = self.service.finish();
+        outcome.map_err(|error| Failure::new(ExitCode::Other, "run", error.to_string()))?;
+        saved.map_err(state_failure)
+    }
+}
+
+fn open_state(path: &Path) -> Result<Arc<KeptFolder>, Failure> {
+    store::open(path).map_err(|error| {
+        let is_locked = error.kind() == io::ErrorKind::ResourceBusy;
+        let failure = state_failure(error);
+        if is_locked {
+            return failure.with_remedy("is another shoal-tracker running on it?");
+        }
+        failure
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn state_failure(error: io::Error) -> Failure {
+    Failure::new(ExitCode::Io, "--state", error.to_string())
+}
+
+/// Seconds since 1970, for what people and files are told.
+fn wall_secs() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// What runs on the loop.
+#[derive(Debug)]
+struct TrackerService {
+    registry: Registry,
+    conns: Conns,
+    infos: Infos,
+    folder: Option<Arc<KeptFolder>>,
+    workers: Workers<StoreTask>,
+    done: Vec<Done>,
+    /// The version of the completions that are on disk, or on their way there.
+    saved_version: u64,
+    save_at: Option<Time>,
+    expire_at: Time,
+}
+
+impl TrackerService {
+    fn start(
+        conns_per_ip_max: u32,
+        folder: Option<Arc<KeptFolder>>,
+        wake: Wake,
+    ) -> io::Result<Self> {
+        let seed = getrandom::u64().map_err(io::Error::other)?;
+        Ok(Self {
+            registry: Registry::new(Config::new(seed)),
+            conns: Conns::new(conns_per_ip_max),
+            infos: Infos::default(),
+            folder,
+            workers: Workers::start("helper", 1, JOBS_MAX, wake)?,
+            done: Vec::new(),
+            saved_version: 0,
+            save_at: None,
+            expire_at: Time::ZERO,
+        })
+    }
+
+    /// Takes back what the state folder keeps.
+    fn load(&mut self) -> io::Result<()> {
+        let Some(folder) = self.folder.clone() else {
+            return Ok(());
+        };
+        for content in store::load_contents(&folder, RESIDENT_BYTES_MAX)? {
+            let (hash, at) = (content.facts.hash, content.registered_at);
+            match self.registry.restore(content.facts, content.owners, at) {
+                Ok(()) => self.infos.keep(hash, content.info, content.place),
+                Err(refusal) => log::warn!("{hash} is skipped: {refusal}"),
+            }
+        }
+        store::load_completions(&folder, |hash, completion| {
+            self.registry.restore_completion(hash, completion);
+        });
+        self.registry.expire_completions(wall_secs());
+        self.saved_version = self.registry.completions_version();
+        Ok(())
+    }
+
+    /// Has completions saved soon, if there are new ones.
+    fn note_completions(&mut self, now: Time) {
+        let is_news = self.registry.completions_version() != self.saved_version;
+        if is_news && self.folder.is_some() && self.save_at.is_none() {
+            self.save_at = Some(now + SAVE_AFTER);
+        }
+    }
+
+    fn save_completions(&mut self, now: Time) {
+        let version = self.registry.completions_version();
+        self.save_at = match self.submit(self.completions_job()) {
+            Ok(()) => None,
+            Err(_) => return self.save_at = Some(now + SAVE_AFTER),
+        };
+        self.saved_version = version;
+    }
+
+    fn completions_job(&self) -> Job {
+        let completions = self.registry.completions();
+        Job::SaveCompletions(completions.map(|(hash, c)| (hash, c.clone())).collect())
+    }
+
+    /// The completions were saved, or not.
+    fn saved_completions(&mut self, now: Time, outcome: io::Result<()>) {
+        if let Err(error) = outcome {
+            log::error!("completions are not saved: {error}");
+            self.save_at = Some(now + SAVE_AGAIN_AFTER);
+        }
+    }
+
+    /// Lets the helper finish, and saves the completions. What a client registered and was not told of is kept as well.
+    fn finish(self) -> io::Result<()> {
+        let is_news = self.registry.completions_version() != self.saved_version;
+        let is_unsaved = self.folder.is_some() && (is_news || self.save_at.is_some());
+        let job = is_unsaved.then(|| self.completions_job());
+        self.workers.shutdown(Shutdown::Finish);
+        let Some(job) = job else {
+            return Ok(());
+        };
+        let folder = self.folder;
+        match crate::storage::Task::run(StoreTask { folder, job }) {
+            Done::SavedCompletions(outcome) => outcome,
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Service for TrackerService {
+    fn opened(&mut self, now: Time, conn: ConnId, from: Origin) -> Admission {
+        match from {
+            Origin::Accepted { remote, .. } if self.conns.open(conn, remote, now) => {
+                Admission::Accept
+            }
+            _ => Admission::Refuse,
+        }
+    }
+
+    fn dial_failed(&mut self, _now: Time, _addr: SocketAddr, _tag: u64, _error: io::Error) {
+        unreachable!("the tracker never dials");
+    }
+
+    fn received(&mut self, now: Time, conn: ConnId, bytes: &[u8]) -> Result<(), Closed> {
+        self.conns.heard(conn, now);
+        self.feed(now, conn, bytes);
+        self.note_completions(now);
+        Ok(())
+    }
+
+    fn refill(&mut self, _now: Time, conn: ConnId, out: &mut Outbox) {
+        self.conns.refill(conn, out);
+    }
+
+    fn sent(&mut self, now: Time, conn: ConnId, count: usize) {
+        if let Some(unread) = self.conns.sent(conn, count, now) {
+            self.feed(now, conn, &unread);
+            self.note_completions(now);
+        }
+    }
+
+    fn closed(&mut self, _now: Time, id: ConnId, why: Closed) {
+        let Some(conn) = self.conns.remove(id) else {
+            return;
+        };
+        log::debug!("{}: {why}", conn.remote);
+        if let Some(assembly) = &conn.assembly {
+            self.infos.release(assembly);
+        }
+        if let Some(client) = conn.client {
+            self.registry.disconnect(client);
+        }
+    }
+
+    fn completions(&mut self, now: Time) {
+        let mut done = std::mem::take(&mut self.done);
+        self.workers.take_done(&mut done);
+        for done in done.drain(..) {
+            self.handle_done(now, done);
+        }
+        self.done = done;
+        self.note_completions(now);
+    }
+
+    fn signal(&mut self, _now: Time, signal: Signal) {
+        log::info!("stopping: {signal:?}");
+        self.conns.stop();
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.conns.handle_timeout(now);
+        if self.expire_at <= now {
+            self.expire_at = now + EXPIRE_EVERY;
+            self.registry.expire_completions(wall_secs());
+            self.note_completions(now);
+        }
+        if self.save_at.is_some_and(|at| at <= now) {
+            self.save_completions(now);
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        let timers = [
+            self.conns.next_deadline(),
+            self.save_at,
+            Some(self.expire_at),
+        ];
+        timers.into_iter().flatten().min()
+    }
+
+    fn budget(&self, conn: ConnId, direction: Direction) -> usize {
+        match direction {
+            Direction::In if self.conns.is_paused(conn) => 0,
+            _ => usize::MAX,
+        }
+    }
+
+    fn poll_command(&mut self) -> Option<Command> {
+        self.conns.poll_command()
+    }
+}

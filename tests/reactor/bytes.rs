@@ -280,6 +280,67 @@ fn a_large_answer_goes_on_over_turns_when_the_write_budget_ends() {
 }
 
 #[test]
+fn a_full_socket_goes_on_when_it_has_room_again() {
+    let (mut reactor, addr) = listening(Limits {
+        control_bytes_max: 32 << 20,
+        ..Limits::default()
+    });
+    let data = pattern(24 << 20); // far more than the system buffers
+    let copy = data.clone();
+    let client = std::thread::spawn(move || {
+        let mut got = vec![0; copy.len()];
+        tiny_client(addr).read_exact(&mut got).expect("all of it");
+        assert!(got == copy);
+    });
+    let mut sends = 0;
+    run(&mut reactor, Host::default(), |host, happening| {
+        match happening {
+            Happening::Opened(conn, _) => host.send(conn, &data), // the only time it is dirty
+            Happening::Sent(..) => sends += 1,
+            Happening::Closed(..) => host.stop(),
+            _ => {}
+        }
+    });
+    assert!(sends > 1, "it was never full");
+    client.join().expect("the client is content");
+}
+
+#[test]
+fn parked_output_goes_on_after_a_resume_alone() {
+    let (mut reactor, addr) = listening(Limits::default());
+    let mut client = TcpStream::connect(addr).expect("connected");
+    let host = Host {
+        budget: Some(0),
+        ..Host::default()
+    };
+    let mut parked = None;
+    run(&mut reactor, host, |host, happening| match happening {
+        Happening::Opened(conn, _) => {
+            parked = Some(conn);
+            host.send(conn, b"at last");
+            host.deadline = Some(shoal::base::Time::from_nanos(1));
+        }
+        Happening::Timeout(now) if host.refills == 0 => {
+            host.deadline = Some(now + Duration::from_millis(1));
+        }
+        Happening::Timeout(_) => {
+            host.budget = Some(3);
+            host.resume(parked.expect("opened first"));
+        }
+        Happening::Sent(_, count) => {
+            assert!(count <= 3);
+            if count == 1 {
+                host.stop();
+            }
+        }
+        _ => {}
+    });
+    let mut got = String::new();
+    client.read_to_string(&mut got).expect("an orderly end");
+    assert_eq!(got, "at last");
+}
+
+#[test]
 fn what_is_queued_when_the_loop_stops_is_sent() {
     let (mut reactor, addr) = listening(Limits::default());
     let mut client = TcpStream::connect(addr).expect("connected");

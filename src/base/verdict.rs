@@ -1,0 +1,15 @@
+//! What became of a piece that had arrived.
+
+use std::io;
+
+/// The outcome of checking a piece against its SHA-1, and of writing it. Only a piece that is both right and written
+/// counts.
+#[derive(Debug)]
+pub enum Verdict {
+    /// It is what it should be, and written.
+    Good,
+    /// It is something else; nothing was written.
+    Wrong,
+    /// It is what it should be, but writing it failed.
+    Unwritten(io::Error),
+}

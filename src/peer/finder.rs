@@ -1,0 +1,163 @@
+//! From what the user typed to one content: asks the tracker for it, and for its info dictionary where that is needed.
+
+use std::sync::Arc;
+
+use super::job::{Context, refusal};
+use super::shell::unexpected;
+use super::{Failure as TrackerFailure, OwnedReply, tag};
+use crate::base::InfoHash;
+use crate::cli::{ExitCode, Failure, What};
+use crate::wire::metainfo::{Metainfo, MetainfoError};
+use crate::wire::native::{LookupBy, LookupEntry, Request};
+
+/// The search for one content.
+#[derive(Debug)]
+pub(super) struct Finder {
+    what: What,
+    /// For messages: `get vm.qcow2`.
+    title: String,
+    /// Whether the info dictionary is wanted too.
+    with_info: bool,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    ByName(String),
+    ByHash(String),
+    Info(InfoHash),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(super) enum Found {
+    Entry {
+        info_hash: InfoHash,
+        name: String,
+        pieces: u32,
+    },
+    Meta(Arc<Metainfo>),
+}
+
+impl Finder {
+    pub(super) fn new(command: &str, what: What, with_info: bool) -> Self {
+        let title = format!("{command} {what}");
+        let stage = match &what {
+            What::Name(name) => Stage::ByName(name.clone()),
+            What::PrefixOrName(text) => Stage::ByName(text.clone()),
+            What::Hash(hash) => Stage::ByHash(hash.to_string()),
+        };
+        Self {
+            what,
+            title,
+            with_info,
+            stage,
+        }
+    }
+
+    /// For messages.
+    pub(super) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Asks, or asks again after the tracker was lost.
+    pub(super) fn ask(&self, cx: &mut Context<'_>) {
+        let by = |by, key: &str| Request::Lookup {
+            by,
+            key: key.to_owned().into(),
+        };
+        let request = match &self.stage {
+            Stage::ByName(name) => by(LookupBy::Name, name),
+            Stage::ByHash(hash) => by(LookupBy::Hash, hash),
+            Stage::Info(info_hash) => Request::GetInfo {
+                info_hash: *info_hash,
+                offset: 0,
+            },
+        };
+        cx.ask(tag::FIND, request);
+    }
+
+    /// Takes the tracker's answer; `None` while there is more to ask.
+    pub(super) fn replied(
+        &mut self,
+        cx: &mut Context<'_>,
+        reply: &OwnedReply,
+    ) -> Option<Result<Found, Failure>> {
+        match (&self.stage, reply) {
+            (Stage::ByName(_) | Stage::ByHash(_), OwnedReply::Lookup(entries)) => {
+                match entries.iter().next() {
+                    Some(entry) => self.found(cx, &entry),
+                    None => self.try_otherwise(cx),
+                }
+            }
+            (Stage::Info(expected), OwnedReply::Info { bytes, .. }) => {
+                Some(self.read_info(*expected, bytes))
+            }
+            _ => Some(Err(unexpected(&self.title, reply))),
+        }
+    }
+
+    /// Takes the tracker's refusal.
+    pub(super) fn refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        why: &TrackerFailure,
+    ) -> Option<Result<Found, Failure>> {
+        match why {
+            // The next connection asks again.
+            TrackerFailure::ConnectionLost => None,
+            why if super::job::is_not_found(why) => self.try_otherwise(cx),
+            why => Some(Err(refusal(&self.title, why))),
+        }
+    }
+
+    fn found(
+        &mut self,
+        cx: &mut Context<'_>,
+        entry: &LookupEntry<'_>,
+    ) -> Option<Result<Found, Failure>> {
+        if self.with_info {
+            self.stage = Stage::Info(entry.info_hash);
+            self.ask(cx);
+            return None;
+        }
+        let name = entry.name.clone().into_owned();
+        Some(Ok(Found::Entry {
+            info_hash: entry.info_hash,
+            name,
+            pieces: entry.n_pieces,
+        }))
+    }
+
+    /// What is no name may be the beginning of a hash.
+    fn try_otherwise(&mut self, cx: &mut Context<'_>) -> Option<Result<Found, Failure>> {
+        if let (Stage::ByName(_), What::PrefixOrName(text)) = (&self.stage, &self.what) {
+            self.stage = Stage::ByHash(text.clone());
+            self.ask(cx);
+            return None;
+        }
+        let failure = Failure::new(
+            ExitCode::NotFound,
+            &self.title,
+            "the tracker does not know it",
+        );
+        Some(Err(
+            failure.with_remedy("see shoal-peer ls for what there is")
+        ))
+    }
+
+    fn read_info(&self, expected: InfoHash, bytes: &[u8]) -> Result<Found, Failure> {
+        let meta = Metainfo::from_info(bytes).map_err(|error| {
+            let code = match error {
+                MetainfoError::Unreadable(_) => ExitCode::UnreadableTorrent,
+                MetainfoError::NotAcceptable(_) => ExitCode::UnacceptableTorrent,
+            };
+            Failure::new(code, &self.title, error.to_string()).with_remedy("have it shared again")
+        })?;
+        if meta.info_hash() != expected {
+            let why = "the tracker sent the description of another content";
+            return Err(Failure::new(ExitCode::UnreadableTorrent, &self.title, why));
+        }
+        Ok(Found::Meta(Arc::new(meta)))
+    }
+}

@@ -1,0 +1,649 @@
+//! `get`: find, make a place, fetch, check, name; and stop without losing what is here.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::errand::{Files, Hashes, Hashing, Outcome, Work};
+use super::finder::{Finder, Found};
+use super::job::{Context, about, is_not_found, link_rows};
+use super::place::{Place, Prepared, disk_failure};
+use super::share::Pace;
+use super::transfer::News;
+use super::{Failure as TrackerFailure, OwnedReply, tag};
+use crate::base::{Bitfield, Time, hex};
+use crate::cli::{
+    Event, ExitCode, Failure, GetConfig, HashPurpose, PeerChoice, PieceOrder, Progress, SeedMode,
+    Seeding, What,
+};
+use crate::storage::{BitsFile, ContentHasher, PartFiles, PieceHasher, matching_pieces};
+use crate::swarm::{Config, Order, PeerOrder};
+use crate::wire::metainfo::Metainfo;
+use crate::wire::native::Request;
+
+/// The record is saved after this much new data, or this long after the first new piece.
+const SAVE_BYTES: u64 = 256 << 20;
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// One content that is fetched.
+pub(super) struct Get {
+    config: Arc<GetConfig>,
+    place: Place,
+    title: String,
+    finder: Finder,
+    stage: Stage,
+    meta: Option<Arc<Metainfo>>,
+    files: Option<Arc<PartFiles>>,
+    /// The record; `None` before there is one, and while a worker has it.
+    bits: Option<BitsFile>,
+    timeout_at: Option<Time>,
+    /// When something last arrived, and how much had arrived then.
+    moved_at: Time,
+    moved_bytes: u64,
+    save_at: Option<Time>,
+    saved_have: u32,
+    stopped: bool,
+    down_rate: Pace,
+    up_rate: Pace,
+    hash_rate: Pace,
+    pub is_over: bool,
+}
+
+enum Stage {
+    Finding,
+    Preparing,
+    /// Hashing what an earlier run left.
+    Resuming {
+        have: Bitfield,
+        doubtful: Bitfield,
+        hashing: Hashing,
+    },
+    Fetching,
+    /// Everything is here; the record is on its way back from a worker.
+    Closing,
+    /// Comparing the whole files.
+    Checking(Hashing),
+    Finishing,
+    Serving,
+    /// Saving what is here, then leaving.
+    Stopping,
+    Leaving,
+}
+
+impl Get {
+    pub(super) fn new(now: Time, config: Arc<GetConfig>, what: What) -> Self {
+        let several = config.whats.len() > 1;
+        let place = Place {
+            target: config.target.clone(),
+            several,
+            overwrite: config.overwrite,
+        };
+        let finder = Finder::new("get", what, true);
+        Self {
+            timeout_at: config.timeout.map(|timeout| now + timeout),
+            title: finder.title().to_owned(),
+            config,
+            place,
+            finder,
+            stage: Stage::Finding,
+            meta: None,
+            files: None,
+            bits: None,
+            moved_at: now,
+            moved_bytes: 0,
+            save_at: None,
+            saved_have: 0,
+            stopped: false,
+            down_rate: Pace::default(),
+            up_rate: Pace::default(),
+            hash_rate: Pace::default(),
+            is_over: false,
+        }
+    }
+
+    pub(super) fn what(&self) -> String {
+        self.title.clone()
+    }
+
+    pub(super) fn ready(&mut self, cx: &mut Context<'_>) {
+        match self.stage {
+            Stage::Finding => self.finder.ask(cx),
+            Stage::Fetching | Stage::Closing | Stage::Serving => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.join(cx.shell);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+        match tag {
+            tag::FIND if matches!(self.stage, Stage::Finding) => {
+                let found = self.finder.replied(cx, &reply);
+                self.found(cx, found);
+            }
+            tag::LEAVE => self.is_over = true,
+            tag::REGISTER => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.join(cx.shell);
+                }
+            }
+            tag::JOIN | tag::PEERS => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.replied(cx.now, cx.shell.tracker.batch, &reply);
+                }
+                cx.drain();
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
+        match tag {
+            tag::FIND if matches!(self.stage, Stage::Finding) => {
+                let found = self.finder.refused(cx, why);
+                self.found(cx, found);
+            }
+            tag::LEAVE => self.is_over = true,
+            tag::JOIN => {
+                let Some(transfer) = cx.transfer else { return };
+                transfer.join_failed();
+                if is_not_found(why) && !transfer.removed {
+                    // The tracker lost it: whoever holds the description gives it back.
+                    let chunk = transfer.meta.info().to_vec();
+                    let total = chunk.len() as u32;
+                    let request = Request::Register {
+                        total,
+                        chunk: chunk.into(),
+                        more: false,
+                    };
+                    cx.ask(tag::REGISTER, request);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn found(&mut self, cx: &mut Context<'_>, found: Option<Result<Found, Failure>>) {
+        match found {
+            None | Some(Ok(Found::Entry { .. })) => {}
+            Some(Err(failure)) => self.give_up(cx, &failure),
+            Some(Ok(Found::Meta(meta))) => {
+                if self.config.sha256.is_some() && !meta.is_single() {
+                    let why = "--sha256 is for a content of one file, and this is a folder";
+                    let failure = Failure::new(ExitCode::Usage, &self.title, why);
+                    return self.give_up(cx, &failure.with_remedy("use --check instead"));
+                }
+                let (place, meta_of_work) = (self.place.clone(), meta.clone());
+                cx.submit(Work::Prepare {
+                    place,
+                    meta: meta_of_work,
+                });
+                self.meta = Some(meta);
+                self.stage = Stage::Preparing;
+            }
+        }
+    }
+
+    pub(super) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Prepared(Ok(prepared)) => self.prepared(cx, prepared),
+            Outcome::Prepared(Err(failure)) => self.give_up(cx, &failure),
+            Outcome::Hashed(Some(result)) => self.hashed(cx, result),
+            Outcome::Judged { good: true } => {
+                self.save_at.get_or_insert(cx.now + SAVE_EVERY);
+                let fresh =
+                    cx.transfer.as_ref().map_or(0, |t| t.swarm.have().count()) - self.saved_have;
+                let piece_length = self.meta.as_ref().map_or(0, |meta| meta.piece_length());
+                if u64::from(fresh) * u64::from(piece_length) >= SAVE_BYTES {
+                    self.save(cx);
+                }
+                self.go_on(cx);
+            }
+            Outcome::Judged { good: false } => self.go_on(cx),
+            Outcome::Saved { bits, result } => {
+                self.bits = Some(bits);
+                match result {
+                    Ok(()) => self.go_on(cx),
+                    Err(error) => self.disk_failed(cx, &error),
+                }
+            }
+            Outcome::Finished(result) => self.finished(cx, result),
+            Outcome::Read(Err(error)) => self.disk_failed(cx, &error),
+            _ => {}
+        }
+    }
+
+    fn prepared(&mut self, cx: &mut Context<'_>, prepared: Prepared) {
+        let Prepared {
+            files,
+            bits,
+            have,
+            doubtful,
+            layout,
+        } = prepared;
+        self.files = Some(files.clone());
+        self.bits = Some(bits);
+        if self.stopped {
+            self.is_over = true;
+        } else if doubtful.is_empty() {
+            self.fetch(cx, have);
+        } else {
+            let content = Files::Part(files).content();
+            let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
+            let job = cx.job;
+            cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+            self.stage = Stage::Resuming {
+                have,
+                doubtful,
+                hashing,
+            };
+        }
+    }
+
+    fn hashed(&mut self, cx: &mut Context<'_>, result: io::Result<Hashes>) {
+        if self.stopped {
+            self.is_over |= !matches!(self.stage, Stage::Stopping | Stage::Leaving);
+            return;
+        }
+        let stage = std::mem::replace(&mut self.stage, Stage::Finding);
+        match (stage, result) {
+            (
+                Stage::Resuming {
+                    mut have, doubtful, ..
+                },
+                Ok(Hashes::Pieces(found)),
+            ) => {
+                let meta = self
+                    .meta
+                    .as_ref()
+                    .expect("a place is made for a known content");
+                let expected: Vec<u8> = (0..meta.piece_count())
+                    .flat_map(|piece| meta.piece_hash(piece))
+                    .collect();
+                matching_pieces(&found, &expected, &doubtful)
+                    .ones()
+                    .for_each(|piece| {
+                        have.set(piece);
+                    });
+                self.fetch(cx, have);
+            }
+            (Stage::Checking(_), Ok(Hashes::Content(hashes))) => self.compare(cx, &hashes.files),
+            (_, Ok(_)) => unreachable!("each hashing brings what it was begun for"),
+            (stage, Err(error)) => {
+                self.stage = stage;
+                self.disk_failed(cx, &error);
+            }
+        }
+    }
+
+    /// Everything is known of what is here: the rest is fetched.
+    fn fetch(&mut self, cx: &mut Context<'_>, have: Bitfield) {
+        let meta = self
+            .meta
+            .clone()
+            .expect("a place is made for a known content");
+        let files = self.files.clone().expect("it was just opened");
+        let (content, about, count) = (cx.job, about(&meta), have.count());
+        cx.tell(Event::Start {
+            content,
+            about,
+            have: count,
+        });
+        self.moved_at = cx.now;
+        let complete = have.is_all();
+        let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+        config.order = match self.config.order {
+            PieceOrder::Rarest => Order::RarestFirst,
+            PieceOrder::Random => Order::Random,
+        };
+        config.peer_order = match self.config.peers {
+            PeerChoice::Random => PeerOrder::Random,
+            PeerChoice::RoundRobin => PeerOrder::RoundRobin,
+        };
+        cx.begin_transfer(meta, Files::Part(files), have, config);
+        self.stage = Stage::Fetching;
+        if complete {
+            self.complete(cx);
+        }
+    }
+
+    pub(super) fn news(&mut self, cx: &mut Context<'_>, news: News) {
+        let content = cx.job;
+        match news {
+            News::FirstPiece => cx.tell(Event::FirstPiece { content }),
+            News::Complete => self.complete(cx),
+            News::Unwritten(error) => self.disk_failed(cx, &error),
+        }
+    }
+
+    fn complete(&mut self, cx: &mut Context<'_>) {
+        if matches!(self.stage, Stage::Fetching) {
+            self.stage = Stage::Closing;
+            self.go_on(cx);
+        }
+    }
+
+    /// Saves the record, unless a worker is doing so.
+    fn save(&mut self, cx: &mut Context<'_>) {
+        let (Some(transfer), Some(meta), Some(files)) = (&cx.transfer, &self.meta, &self.files)
+        else {
+            return;
+        };
+        let Some(bits) = self.bits.take() else { return };
+        self.save_at = None;
+        let have = transfer.swarm.have().clone();
+        self.saved_have = have.count();
+        let (meta, files) = (meta.clone(), files.clone());
+        cx.submit(Work::Save {
+            bits,
+            have,
+            meta,
+            files,
+        });
+    }
+
+    /// Takes the next step of an ending, once what it waits for is there.
+    fn go_on(&mut self, cx: &mut Context<'_>) {
+        match self.stage {
+            Stage::Closing if self.bits.is_some() => self.check(cx),
+            Stage::Stopping => {
+                let Some(transfer) = cx.transfer.as_ref() else {
+                    return;
+                };
+                let checking = transfer.swarm.is_checking();
+                let saved = self.saved_have == transfer.swarm.have().count();
+                if checking || self.bits.is_none() {
+                    return;
+                }
+                if saved {
+                    self.leave(cx);
+                } else {
+                    self.save(cx);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Reads the finished files once more, if that was asked for and there is something to compare with.
+    fn check(&mut self, cx: &mut Context<'_>) {
+        let meta = self.meta.as_ref().expect("it is fetched");
+        let files = self.files.clone().expect("it is fetched");
+        let known = meta.files().iter().any(|file| file.sha256.is_some());
+        let wanted = self.config.check || self.config.sha256.is_some();
+        if wanted && !known && self.config.sha256.is_none() {
+            let text = format!(
+                "{}: it was shared without SHA-256, so --check has nothing to compare",
+                self.title
+            );
+            cx.tell(Event::Warning(text));
+        }
+        if !wanted || !(known || self.config.sha256.is_some()) {
+            return self.finish(cx);
+        }
+        let layout = super::place::layout(meta);
+        let content = Files::Part(files).content();
+        let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
+        let job = cx.job;
+        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        self.stage = Stage::Checking(hashing);
+    }
+
+    fn compare(&mut self, cx: &mut Context<'_>, found: &[[u8; 32]]) {
+        let meta = self.meta.clone().expect("it is fetched");
+        for (file, digest) in meta.files().iter().zip(found) {
+            let expected = self
+                .config
+                .sha256
+                .or(file.sha256)
+                .filter(|_| !file.is_padding);
+            let Some(expected) = expected.filter(|expected| expected != digest) else {
+                continue;
+            };
+            let why = format!(
+                "the SHA-256 of {} is {}, and should be {}",
+                file.path.join("/"),
+                hex(digest),
+                hex(&expected)
+            );
+            let failure = Failure::new(ExitCode::Checksum, &self.title, why);
+            return self.give_up(
+                cx,
+                &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
+            );
+        }
+        self.finish(cx);
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        let files = self.files.clone().expect("it is fetched");
+        let bits = self.bits.take().expect("nothing else has the record now");
+        cx.submit(Work::Finish {
+            bits,
+            files,
+            overwrite: self.config.overwrite,
+        });
+        self.stage = Stage::Finishing;
+    }
+
+    fn finished(&mut self, cx: &mut Context<'_>, result: io::Result<PathBuf>) {
+        match result {
+            Err(error) => self.disk_failed(cx, &error),
+            Ok(path) => {
+                let down_bytes = cx
+                    .transfer
+                    .as_ref()
+                    .map_or(0, |t| t.swarm.counts().down_bytes);
+                let sha256_checked = self.config.check || self.config.sha256.is_some();
+                let content = cx.job;
+                cx.tell(Event::Done {
+                    content,
+                    path,
+                    down_bytes,
+                    sha256_checked,
+                });
+                match self.config.seed {
+                    SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,
+                    _ => self.leave(cx),
+                }
+            }
+        }
+    }
+
+    fn disk_failed(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        self.give_up(cx, &disk_failure(&self.title, error));
+    }
+
+    /// Ends with a failure; what is here is saved.
+    fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
+        if self.is_over || self.stopped {
+            return;
+        }
+        cx.fail(failure);
+        self.wind_down(cx);
+    }
+
+    /// Stops fetching, keeps what is here, and leaves.
+    fn wind_down(&mut self, cx: &mut Context<'_>) {
+        self.stopped = true;
+        match &self.stage {
+            Stage::Resuming { hashing, .. } | Stage::Checking(hashing) => hashing.cancel(),
+            _ => {}
+        }
+        if cx.transfer.is_none() {
+            // A worker may still be making the place; it is let go when it comes back.
+            self.is_over = !matches!(self.stage, Stage::Preparing);
+            return;
+        }
+        if let Some(transfer) = cx.transfer {
+            transfer.swarm.stop();
+        }
+        cx.links.close_all(cx.job, cx.shell);
+        if matches!(self.stage, Stage::Finishing | Stage::Serving) {
+            if matches!(self.stage, Stage::Serving) {
+                self.leave(cx);
+            }
+            return;
+        }
+        self.stage = Stage::Stopping;
+        self.go_on(cx);
+    }
+
+    fn leave(&mut self, cx: &mut Context<'_>) {
+        self.stage = Stage::Leaving;
+        cx.end_transfer();
+        self.is_over = !cx.shell.tracker.client.is_ready();
+    }
+
+    pub(super) fn removed(&mut self, cx: &mut Context<'_>) {
+        let text = format!(
+            "{}: it was removed from the tracker; the peers known so far are still asked",
+            self.title
+        );
+        cx.tell(Event::Warning(text));
+    }
+
+    /// The user stops it: unfinished, unless everything is there.
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if self.stopped || self.is_over {
+            return;
+        }
+        if matches!(self.stage, Stage::Finishing) {
+            self.stopped = true;
+            return;
+        }
+        if !matches!(self.stage, Stage::Serving | Stage::Leaving) {
+            let failure = Failure::new(
+                ExitCode::Unfinished,
+                &self.title,
+                "stopped before it was complete",
+            );
+            cx.fail(&failure.with_remedy("run it again: it goes on where it stopped"));
+        }
+        self.wind_down(cx);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        if self.stopped || self.is_over {
+            return None;
+        }
+        let waiting = matches!(self.stage, Stage::Finding | Stage::Fetching);
+        let stall_at = waiting.then(|| self.moved_at + self.config.stall);
+        let unfinished = !matches!(
+            self.stage,
+            Stage::Serving | Stage::Leaving | Stage::Finishing
+        );
+        let timeout_at = self.timeout_at.filter(|_| unfinished);
+        [timeout_at, stall_at, self.save_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.poll_timeout().is_none_or(|at| at > cx.now) {
+            return;
+        }
+        if self.save_at.is_some_and(|at| at <= cx.now) {
+            self.save_at = None;
+            self.save(cx);
+        }
+        let bytes = cx
+            .transfer
+            .as_ref()
+            .map_or(0, |t| t.swarm.counts().down_bytes);
+        if bytes != self.moved_bytes {
+            self.moved_bytes = bytes;
+            self.moved_at = cx.now;
+        }
+        if self.timeout_at.is_some_and(|at| at <= cx.now) {
+            let failure = Failure::new(
+                ExitCode::Timeout,
+                &self.title,
+                "it took longer than --timeout allows",
+            );
+            return self.give_up(
+                cx,
+                &failure.with_remedy("run it again: it goes on where it stopped"),
+            );
+        }
+        if self.moved_at + self.config.stall <= cx.now {
+            let why = "nothing arrived for as long as --stall allows";
+            let failure = Failure::new(ExitCode::Stalled, &self.title, why);
+            self.give_up(
+                cx,
+                &failure.with_remedy("is anybody sharing it? see shoal-peer status"),
+            );
+        }
+    }
+
+    pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
+        let content = cx.job;
+        let hashing = match &self.stage {
+            Stage::Resuming { hashing, .. } => Some((hashing, HashPurpose::Resume)),
+            Stage::Checking(hashing) => Some((hashing, HashPurpose::Check)),
+            _ => None,
+        };
+        if let Some((hashing, purpose)) = hashing {
+            let (done_bytes, size) = hashing.bytes();
+            let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
+            let name = self
+                .meta
+                .as_ref()
+                .map_or_else(String::new, |meta| meta.name().to_owned());
+            cx.tell(Event::Hashing {
+                content,
+                name,
+                purpose,
+                done_bytes,
+                size,
+                bytes_per_s,
+            });
+            return;
+        }
+        let wants_links = cx.shell.reporter.wants_links();
+        let Some(transfer) = cx.transfer.as_ref() else {
+            return;
+        };
+        let (swarm, counts) = (&transfer.swarm, transfer.swarm.counts());
+        let down_bytes_per_s = self.down_rate.update(cx.now, counts.down_bytes);
+        let up_bytes_per_s = self.up_rate.update(cx.now, counts.up_bytes);
+        let pieces = swarm.have().len();
+        let peers_full = swarm
+            .links()
+            .filter(|link| link.pieces_had == pieces)
+            .count() as u32;
+        let peers = swarm.link_count() as u32;
+        if matches!(self.stage, Stage::Serving) {
+            let seeding = Seeding {
+                up_bytes_per_s,
+                up_bytes: counts.up_bytes,
+                peers,
+                fleet: None,
+            };
+            cx.tell(Event::Seeding { content, seeding });
+        } else if matches!(self.stage, Stage::Fetching) {
+            let have_bytes = swarm.have_bytes();
+            let left = swarm.geometry().total_len() - have_bytes;
+            let progress = Progress {
+                have: swarm.have().count(),
+                have_bytes,
+                down_bytes_per_s,
+                up_bytes_per_s,
+                eta_s: left.checked_div(down_bytes_per_s),
+                peers,
+                peers_full,
+                min_avail: swarm.least_copies(),
+                links: if wants_links {
+                    link_rows(transfer)
+                } else {
+                    Vec::new()
+                },
+            };
+            cx.tell(Event::Progress { content, progress });
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The service behind the loop: hands what happens to the conns, the tracker's client and the jobs.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::errand::{Done, Outcome};
+use super::job::{Context, Job};
+use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
+use super::tracker_client::Event as TrackerEvent;
+use super::transfer::Transfer;
+use super::wire_link::Links;
+use crate::base::Time;
+use crate::cli::{self, ExitCode, Failure, PeerTotal, Summary};
+use crate::reactor::{Admission, Closed, Command, ConnId, Origin, Outbox, Service, Signal};
+use crate::swarm::Input;
+
+/// How long an orderly end may take after the first signal.
+const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Everything that runs in one `shoal-peer`.
+pub(super) struct PeerService {
+    shell: Shell,
+    links: Links,
+    jobs: Vec<Job>,
+    /// One for each job.
+    transfers: Vec<Option<Transfer>>,
+    done: Vec<Done>,
+    progress_at: Option<Time>,
+    /// The user has asked for the end, which comes by then.
+    stop_at: Option<Time>,
+    is_over: bool,
+}
+
+impl PeerService {
+    pub(super) fn new(now: Time, shell: Shell, links: Links, jobs: Vec<Job>) -> Self {
+        let transfers = jobs.iter().map(|_| None).collect();
+        let progress_at = shell
+            .reporter
+            .progress_interval()
+            .map(|interval| now + interval);
+        let mut service = Self {
+            shell,
+            links,
+            jobs,
+            transfers,
+            done: Vec::new(),
+            progress_at,
+            stop_at: None,
+            is_over: false,
+        };
+        service.each_job(now, Job::start);
+        service.advance(now);
+        service
+    }
+
+    /// Ends everything, and says how it went.
+    pub(super) fn finish(self, now: Time) -> ExitCode {
+        let summary = self.summary();
+        self.shell.close(now, &summary)
+    }
+
+    fn with_job<T>(
+        &mut self,
+        now: Time,
+        at: usize,
+        call: impl FnOnce(&mut Job, &mut Context<'_>) -> T,
+    ) -> T {
+        let mut cx = Context {
+            now,
+            job: at,
+            shell: &mut self.shell,
+            links: &mut self.links,
+            transfer: &mut self.transfers[at],
+        };
+        call(&mut self.jobs[at], &mut cx)
+    }
+
+    fn each_job(&mut self, now: Time, mut call: impl FnMut(&mut Job, &mut Context<'_>)) {
+        for at in 0..self.jobs.len() {
+            self.with_job(now, at, &mut call);
+        }
+    }
+
+    /// Lets a swarm's outputs take effect, and its news reach its job.
+    fn drain(&mut self, now: Time, at: usize) {
+        loop {
+            let Some(transfer) = &mut self.transfers[at] else {
+                return;
+            };
+            transfer.drain(now, &mut self.shell, &mut self.links);
+            if transfer.news.is_empty() {
+                return;
+            }
+            for news in std::mem::take(&mut transfer.news) {
+                self.with_job(now, at, |job, cx| job.news(cx, news));
+            }
+        }
+    }
+
+    /// Takes the steps that are due: towards the tracker, and to the end.
+    fn advance(&mut self, now: Time) {
+        let step = self.shell.tracker.poll(now);
+        self.shell.step(step);
+        while let Some(event) = self.shell.tracker.client.poll_event() {
+            self.tracker_event(now, event);
+        }
+        for at in 0..self.jobs.len() {
+            self.drain(now, at);
+        }
+        if self.shell.tracker.is_hopeless() && !self.is_over {
+            self.give_up_tracker(now);
+        }
+        if !self.is_over && self.jobs.iter().all(Job::is_over) {
+            self.end();
+        }
+        self.shell.touch_tracker();
+    }
+
+    fn end(&mut self) {
+        self.is_over = true;
+        self.shell.commands.push_back(Command::Stop);
+    }
+
+    /// The tracker was never there.
+    fn give_up_tracker(&mut self, now: Time) {
+        let tracker = &self.shell.tracker;
+        let error = tracker
+            .last_error
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string);
+        let (code, why) = if tracker.unresolved {
+            (
+                ExitCode::NameResolution,
+                format!("no such host: {}: {error}", tracker.addr.host),
+            )
+        } else {
+            (
+                ExitCode::Network,
+                format!("no tracker at {}: {error}", tracker.addr),
+            )
+        };
+        let what = self.jobs.first().map_or_else(String::new, Job::what);
+        let failure = Failure::new(code, what, why)
+            .with_remedy("is shoal-tracker running? set -t or SHOAL_TRACKER");
+        self.shell.fail(now, None, &failure);
+        self.end();
+    }
+
+    fn tracker_event(&mut self, now: Time, event: TrackerEvent) {
+        match event {
+            TrackerEvent::Ready(reply) => {
+                self.shell
+                    .tracker
+                    .ready(Duration::from_millis(u64::from(reply.batch_ms)));
+                self.each_job(now, |job, cx| {
+                    if !job.is_over() {
+                        job.ready(cx);
+                    }
+                });
+            }
+            TrackerEvent::Refused { text, .. } => {
+                let error = io::Error::new(
+                    io::ErrorKind::PermissionDenied,
+                    format!("it refused: {text}"),
+                );
+                self.shell.tracker.last_error = Some(error);
+                self.close_tracker("the tracker refused us");
+            }
+            TrackerEvent::Silent => self.close_tracker("the tracker is silent"),
+            TrackerEvent::Reply { token, reply } => {
+                let (at, tag) = ((token >> 8) as usize, token as u8);
+                self.with_job(now, at, |job, cx| job.replied(cx, tag, reply));
+            }
+            TrackerEvent::Failed { token, why } => {
+                let (at, tag) = ((token >> 8) as usize, token as u8);
+                log::debug!("request {tag} of job {at} failed: {why}");
+                self.with_job(now, at, |job, cx| job.refused(cx, tag, &why));
+            }
+            TrackerEvent::PeersChanged { slot, members } => {
+                for transfer in self
+                    .transfers
+                    .iter_mut()
+                    .flatten()
+                    .filter(|t| t.is_member(slot))
+                {
+                    transfer.newcomers(now, members.iter().map(|pushed| pushed.member));
+                }
+            }
+            TrackerEvent::Removed { slot } => {
+                let member = |transfer: &Option<Transfer>| {
+                    transfer.as_ref().is_some_and(|t| t.is_member(slot))
+                };
+                if let Some(at) = self.transfers.iter().position(member) {
+                    if let Some(transfer) = &mut self.transfers[at] {
+                        transfer.removed = true;
+                        transfer.lost_tracker();
+                    }
+                    self.with_job(now, at, Job::removed);
+                }
+            }
+        }
+    }
+
+    fn close_tracker(&mut self, why: &'static str) {
+        if let Some(conn) = self.shell.tracker.conn {
+            self.shell
+                .commands
+                .push_back(Command::Close(conn, Closed::Local(why)));
+        }
+    }
+
+    fn done(&mut self, now: Time, done: Done) {
+        if done.job == NO_JOB {
+            if let Outcome::Resolved(result) = done.result {
+                let step = self.shell.tracker.resolved(now, result);
+                self.shell.step(step);
+            }
+            return;
+        }
+        let at = done.job;
+        let outcome = match (done.result, &mut self.transfers[at]) {
+            (
+                Outcome::Checked {
+                    piece,
+                    buffer,
+                    verdict,
+                },
+                Some(transfer),
+            ) => {
+                let good = matches!(verdict, crate::base::Verdict::Good);
+                transfer.swarm.handle_input(
+                    now,
+                    Input::Checked {
+                        piece,
+                        verdict,
+                        buffer,
+                    },
+                );
+                Outcome::Judged { good }
+            }
+            (
+                Outcome::Loaded {
+                    run,
+                    buffer,
+                    result,
+                },
+                Some(transfer),
+            ) => {
+                let ok = result.is_ok();
+                transfer
+                    .swarm
+                    .handle_input(now, Input::Loaded { run, buffer, ok });
+                Outcome::Read(result)
+            }
+            (outcome, _) => outcome,
+        };
+        self.with_job(now, at, |job, cx| job.done(cx, outcome));
+    }
+
+    fn progress(&mut self, now: Time) {
+        let Some(at) = self.progress_at.filter(|&at| at <= now) else {
+            return;
+        };
+        self.progress_at = self
+            .shell
+            .reporter
+            .progress_interval()
+            .map(|interval| at.max(now) + interval);
+        self.each_job(now, |job, cx| {
+            if !job.is_over() {
+                job.progress(cx);
+            }
+        });
+    }
+
+    /// What the last line says: of the job where there is one kind, summed up where there are several.
+    fn summary(&self) -> Summary {
+        let mut peers: Vec<PeerTotal> = Vec::new();
+        let (mut down, mut up, mut hash_fail) = (0, 0, 0);
+        for transfer in self.transfers.iter().flatten() {
+            let counts = transfer.swarm.counts();
+            down += counts.down_bytes;
+            up += counts.up_bytes;
+            hash_fail += counts.hash_fail_count as u32;
+            for account in transfer.swarm.ledger().accounts() {
+                add_total(
+                    &mut peers,
+                    account.addr,
+                    account.down_bytes,
+                    account.up_bytes,
+                );
+            }
+        }
+        match self.jobs.first() {
+            Some(Job::Get(_)) => Summary::Get {
+                down_bytes: down,
+                up_bytes: up,
+                hash_fail,
+                peers,
+            },
+            Some(Job::Share(_)) => Summary::Share {
+                up_bytes: up,
+                peers,
+            },
+            Some(Job::Status(status)) => status.summary(),
+            Some(Job::Verify(verify)) => verify.summary(),
+            _ => Summary::Plain,
+        }
+    }
+}
+
+fn add_total(peers: &mut Vec<PeerTotal>, addr: SocketAddr, down_bytes: u64, up_bytes: u64) {
+    if down_bytes + up_bytes == 0 {
+        return;
+    }
+    match peers.iter_mut().find(|peer| peer.addr == addr) {
+        Some(peer) => {
+            peer.down_bytes += down_bytes;
+            peer.up_bytes += up_bytes;
+        }
+        None => peers.push(PeerTotal {
+            addr,
+            down_bytes,
+            up_bytes,
+        }),
+    }
+}
+
+impl Service for PeerService {
+    fn opened(&mut self, now: Time, conn: ConnId, from: Origin) -> Admission {
+        let (remote, dial) = match from {
+            Origin::Dialled {
+                tag: TRACKER_DIAL, ..
+            } => {
+                self.shell.tracker.connected(now, conn);
+                self.shell.touch_tracker();
+                return Admission::Accept;
+            }
+            Origin::Dialled { remote, tag, .. } => match self.links.end_dial(tag) {
+                Some(dial) => (remote, Some(dial)),
+                None => return Admission::Refuse,
+            },
+            Origin::Accepted { remote, .. } => (remote, None),
+        };
+        if self
+            .links
+            .opened(now, conn, remote, dial, &self.transfers, &mut self.shell)
+        {
+            Admission::Accept
+        } else {
+            Admission::Refuse
+        }
+    }
+
+    fn dial_failed(&mut self, now: Time, addr: SocketAddr, tag: u64, error: io::Error) {
+        if tag == TRACKER_DIAL {
+            log::debug!("tracker {addr}: {error}");
+            let step = self.shell.tracker.dial_failed(now, error);
+            self.shell.step(step);
+            return self.advance(now);
+        }
+        let Some(dial) = self.links.end_dial(tag) else {
+            return;
+        };
+        log::debug!("{addr}: {error}");
+        if let Some(transfer) = &mut self.transfers[dial.job] {
+            transfer
+                .swarm
+                .handle_input(now, Input::DialFailed { addr: dial.addr });
+            self.drain(now, dial.job);
+        }
+    }
+
+    fn landing(&mut self, conn: ConnId) -> Option<&mut [u8]> {
+        self.links.landing(conn, &mut self.transfers)
+    }
+
+    fn landed(&mut self, now: Time, conn: ConnId, count: usize) -> Result<(), Closed> {
+        if let Some(at) = self.links.landed(now, conn, count, &mut self.transfers) {
+            self.drain(now, at);
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, now: Time, conn: ConnId, bytes: &[u8]) -> Result<(), Closed> {
+        if self.shell.tracker.conn == Some(conn) {
+            let read = self.shell.tracker.client.received(now, bytes);
+            self.advance(now);
+            return read.map_err(|error| Closed::Fault(error.reason()));
+        }
+        let received = self
+            .links
+            .received(now, conn, bytes, &mut self.transfers, &mut self.shell);
+        if let Ok(Some(at)) = received {
+            self.drain(now, at);
+        }
+        received.map(|_| ())
+    }
+
+    fn refill(&mut self, now: Time, conn: ConnId, out: &mut Outbox) {
+        if self.shell.tracker.conn == Some(conn) {
+            let mut frames = Vec::new();
+            while out.wants_bulk() && self.shell.tracker.client.has_output() {
+                self.shell.tracker.client.fill(now, &mut frames);
+                out.control(&frames);
+                frames.clear();
+            }
+            return;
+        }
+        self.links
+            .refill(now, conn, out, &mut self.transfers, &mut self.shell);
+    }
+
+    fn closed(&mut self, now: Time, conn: ConnId, why: Closed) {
+        if self.shell.tracker.conn == Some(conn) {
+            log::info!("tracker {}: {why}", self.shell.tracker.addr);
+            let error = match why {
+                Closed::Failed(error) => error,
+                other => io::Error::other(other.to_string()),
+            };
+            self.shell.tracker.disconnected(now, error);
+            for transfer in self.transfers.iter_mut().flatten() {
+                transfer.lost_tracker();
+            }
+            return self.advance(now);
+        }
+        if let Some(at) = self.links.closed(now, conn, &why, &mut self.transfers) {
+            self.drain(now, at);
+        }
+    }
+
+    fn completions(&mut self, now: Time) {
+        let mut done = std::mem::take(&mut self.done);
+        self.shell.take_done(&mut done);
+        for done in done.drain(..) {
+            self.done(now, done);
+        }
+        self.done = done;
+        self.advance(now);
+    }
+
+    fn signal(&mut self, now: Time, signal: Signal) {
+        if self.stop_at.is_some() {
+            let code = match signal {
+                Signal::Interrupt => ExitCode::Interrupted,
+                Signal::Terminate => ExitCode::Terminated,
+            };
+            std::process::exit(i32::from(code.number()));
+        }
+        self.stop_at = Some(now + STOP_TIME_MAX);
+        self.each_job(now, Job::stop);
+        self.advance(now);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        self.shell.tracker.client.handle_timeout(now);
+        self.links.expire(now, &mut self.shell);
+        for transfer in self.transfers.iter_mut().flatten() {
+            if transfer.swarm.poll_timeout().is_some_and(|at| at <= now) {
+                transfer.swarm.handle_timeout(now);
+            }
+        }
+        self.each_job(now, |job, cx| {
+            if !job.is_over() {
+                job.handle_timeout(cx);
+            }
+        });
+        self.progress(now);
+        if self.shell.is_output_closed() && self.stop_at.is_none() {
+            self.signal(now, Signal::Terminate);
+        }
+        if self.stop_at.is_some_and(|at| at <= now) && !self.is_over {
+            self.end();
+        }
+        self.advance(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        let swarms = self
+            .transfers
+            .iter()
+            .flatten()
+            .filter_map(|t| t.swarm.poll_timeout())
+            .min();
+        let jobs = self
+            .jobs
+            .iter()
+            .filter(|job| !job.is_over())
+            .filter_map(Job::poll_timeout)
+            .min();
+        let stop = self.stop_at.filter(|_| !self.is_over);
+        [
+            swarms,
+            jobs,
+            stop,
+            self.progress_at,
+            self.links.poll_timeout(),
+            self.shell.tracker.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn poll_command(&mut self) -> Option<Command> {
+        self.shell.commands.pop_front()
+    }
+}
+
+/// Where output goes when nothing could be started: one line, and in JSON the summary as well.
+pub(super) fn report_only(reporter: &mut cli::Reporter, now: Time, failure: &Failure) -> ExitCode {
+    reporter.fail(now, None, failure);
+    reporter.finish(now, &Summary::Plain)
+}

@@ -1,0 +1,381 @@
+//! `share`: look, hash, register, serve; and stop serving what has changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::errand::{Files, Hashes, Hashing, Outcome, Work};
+use super::job::{Context, about, is_not_found, read_failure, refusal};
+use super::shell::unexpected;
+use super::{Failure as TrackerFailure, OwnedReply, tag};
+use crate::base::{Bitfield, Time};
+use crate::cli::{Event, ExitCode, Failure, HashPurpose, Seeding, ShareConfig};
+use crate::storage::{ContentHasher, ContentHashes, Layout, PieceHasher, Scan, SharedFiles};
+use crate::swarm::Config;
+use crate::wire::info_builder::{Content, NewFile, canonical_info, piece_length_for};
+use crate::wire::metainfo::{INFO_BYTES_MAX, Metainfo, PIECES_MAX};
+use crate::wire::native::Request;
+
+/// How often the shared files are looked at, whether they are still what they were.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// One path that is shared.
+pub(super) struct Share {
+    config: Arc<ShareConfig>,
+    path: PathBuf,
+    stage: Stage,
+    look_at: Option<Time>,
+    hash_rate: Pace,
+    up_rate: Pace,
+    pub is_over: bool,
+}
+
+enum Stage {
+    Scanning,
+    Hashing {
+        scan: Scan,
+        files: Arc<SharedFiles>,
+        hashing: Hashing,
+        piece_length: u32,
+    },
+    /// Ready to be registered, or registered.
+    Registering {
+        meta: Arc<Metainfo>,
+        files: Arc<SharedFiles>,
+    },
+    Serving,
+    Over,
+}
+
+/// A rate, from totals that are looked at now and then.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    rate: crate::base::Rate,
+    total: u64,
+}
+
+impl Pace {
+    /// Bytes per second, now that `total` bytes have gone since the start.
+    pub(super) fn update(&mut self, now: Time, total: u64) -> u64 {
+        self.rate
+            .add(now, total.saturating_sub(self.total) as usize);
+        self.total = total;
+        self.rate.bytes_per_second().unwrap_or(0.0) as u64
+    }
+}
+
+impl Share {
+    pub(super) fn new(config: Arc<ShareConfig>, path: PathBuf) -> Self {
+        Self {
+            config,
+            path,
+            stage: Stage::Scanning,
+            look_at: None,
+            hash_rate: Pace::default(),
+            up_rate: Pace::default(),
+            is_over: false,
+        }
+    }
+
+    pub(super) fn what(&self) -> String {
+        format!("share {}", self.path.display())
+    }
+
+    pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        cx.submit(Work::Scan {
+            path: self.path.clone(),
+        });
+    }
+
+    pub(super) fn ready(&mut self, cx: &mut Context<'_>) {
+        match &self.stage {
+            Stage::Registering { meta, .. } => register(cx, meta),
+            Stage::Serving => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.join(cx.shell);
+                }
+            }
+            Stage::Scanning | Stage::Hashing { .. } | Stage::Over => {}
+        }
+    }
+
+    pub(super) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        match outcome {
+            Outcome::Scanned(Ok((scan, files))) => self.scanned(cx, scan, files),
+            Outcome::Hashed(Some(Ok(hashes))) => self.hashed(cx, hashes),
+            Outcome::Hashed(Some(Err(_))) if self.is_over => {}
+            Outcome::Scanned(Err(error)) | Outcome::Hashed(Some(Err(error))) => {
+                self.give_up(cx, &read_failure(&self.what(), &error));
+            }
+            Outcome::Looked(Err(error)) | Outcome::Read(Err(error)) => {
+                let why = format!("{error}; it is no longer served");
+                let failure = Failure::new(ExitCode::Io, self.what(), why);
+                self.give_up(
+                    cx,
+                    &failure.with_remedy("share it again to serve what it is now"),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
+        if self.is_over {
+            return;
+        }
+        cx.fail(failure);
+        self.stop(cx);
+    }
+
+    fn scanned(&mut self, cx: &mut Context<'_>, scan: Scan, files: Arc<SharedFiles>) {
+        if self.is_over {
+            return;
+        }
+        let total: u64 = scan.files.iter().map(|file| file.len).sum();
+        let piece_length = self
+            .config
+            .piece_bytes
+            .unwrap_or_else(|| piece_length_for(total));
+        if scan.files.is_empty() {
+            let failure = Failure::new(ExitCode::Io, self.what(), "there is no file in it");
+            return self.give_up(cx, &failure.with_remedy("share a folder that has files"));
+        }
+        if total.div_ceil(piece_length.into()) > PIECES_MAX as u64 {
+            let why = format!("it would have more than {PIECES_MAX} pieces");
+            let failure = Failure::new(ExitCode::UnacceptableTorrent, self.what(), why);
+            return self.give_up(cx, &failure.with_remedy("choose a larger --piece-size"));
+        }
+        let lens = scan.files.iter().map(|file| file.len);
+        let layout = Layout::new(piece_length, lens).expect("sizes of real files add up");
+        let content = Files::Shared(files.clone()).content();
+        let hashing = if self.config.sha256 {
+            Hashing::Content(Arc::new(ContentHasher::new(content, &layout, true)))
+        } else {
+            let all = Bitfield::all(layout.piece_count());
+            Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &all)))
+        };
+        let job = cx.job;
+        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        self.stage = Stage::Hashing {
+            scan,
+            files,
+            hashing,
+            piece_length,
+        };
+    }
+
+    fn hashed(&mut self, cx: &mut Context<'_>, hashes: Hashes) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let Stage::Hashing {
+            scan,
+            files,
+            piece_length,
+            ..
+        } = stage
+        else {
+            return;
+        };
+        let name = self.config.name.as_deref().unwrap_or(&scan.name);
+        let info = info_of(name, &scan, piece_length, hashes);
+        let read = if info.len() > INFO_BYTES_MAX {
+            Err("its description exceeds 32 MiB: choose a larger --piece-size".to_owned())
+        } else {
+            Metainfo::from_info(&info).map_err(|error| error.to_string())
+        };
+        match read {
+            Ok(meta) => {
+                let meta = Arc::new(meta);
+                if cx.shell.tracker.client.is_ready() {
+                    register(cx, &meta);
+                }
+                self.stage = Stage::Registering { meta, files };
+            }
+            Err(why) => {
+                let failure = Failure::new(ExitCode::UnacceptableTorrent, self.what(), why);
+                self.give_up(
+                    cx,
+                    &failure.with_remedy("rename what has such a name, or use --name"),
+                );
+            }
+        }
+    }
+
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+        match (tag, reply) {
+            (tag::REGISTER, OwnedReply::Register { info_hash, .. }) => {
+                self.registered(cx, info_hash)
+            }
+            (tag::JOIN | tag::PEERS, reply) => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.replied(cx.now, cx.shell.tracker.batch, &reply);
+                }
+                cx.drain();
+            }
+            (tag::LEAVE, _) => self.is_over = true,
+            (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
+            (_, reply) => {
+                let failure = unexpected(&self.what(), &reply);
+                self.give_up(cx, &failure);
+            }
+        }
+    }
+
+    fn registered(&mut self, cx: &mut Context<'_>, info_hash: crate::base::InfoHash) {
+        match std::mem::replace(&mut self.stage, Stage::Serving) {
+            Stage::Registering { meta, .. } if meta.info_hash() != info_hash => {
+                let why = "the tracker registered it under another info-hash";
+                let failure = Failure::new(ExitCode::Other, self.what(), why);
+                self.give_up(cx, &failure);
+            }
+            Stage::Registering { meta, files } => {
+                let tracker = cx.shell.tracker.addr.to_string();
+                let (content, about) = (cx.job, about(&meta));
+                cx.tell(Event::Shared {
+                    content,
+                    about,
+                    tracker,
+                });
+                let all = Bitfield::all(meta.piece_count());
+                let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+                cx.begin_transfer(meta, Files::Shared(files), all, config);
+                self.look_at = Some(cx.now + LOOK_EVERY);
+            }
+            // Registered again after the tracker had lost it.
+            Stage::Serving => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.join(cx.shell);
+                }
+            }
+            stage => self.stage = stage,
+        }
+    }
+
+    pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
+        if tag == tag::LEAVE || self.is_over {
+            self.is_over = true;
+            return;
+        }
+        if tag == tag::JOIN
+            && let Some(transfer) = cx.transfer
+        {
+            transfer.join_failed();
+            if is_not_found(why) && !transfer.removed {
+                let meta = transfer.meta.clone();
+                register(cx, &meta);
+            }
+            return;
+        }
+        if tag == tag::REGISTER && *why != TrackerFailure::ConnectionLost {
+            self.give_up(cx, &refusal(&self.what(), why));
+        }
+    }
+
+    pub(super) fn removed(&mut self, cx: &mut Context<'_>) {
+        let text = format!(
+            "{} was removed from the tracker, and is no longer served",
+            self.path.display()
+        );
+        cx.tell(Event::Warning(text));
+        self.stop(cx);
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.look_at
+    }
+
+    pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        if self.look_at.is_some_and(|at| at <= cx.now) {
+            self.look_at = Some(cx.now + LOOK_EVERY);
+            if let Some(Files::Shared(files)) = cx.transfer.as_ref().map(|t| t.files.clone()) {
+                cx.submit(Work::Look { files });
+            }
+        }
+    }
+
+    pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
+        let content = cx.job;
+        match &self.stage {
+            Stage::Hashing { scan, hashing, .. } => {
+                let (done_bytes, size) = hashing.bytes();
+                let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
+                let (name, purpose) = (scan.name.clone(), HashPurpose::Share);
+                cx.tell(Event::Hashing {
+                    content,
+                    name,
+                    purpose,
+                    done_bytes,
+                    size,
+                    bytes_per_s,
+                });
+            }
+            Stage::Serving => {
+                let Some(transfer) = cx.transfer.as_ref() else {
+                    return;
+                };
+                let up_bytes = transfer.swarm.counts().up_bytes;
+                let seeding = Seeding {
+                    up_bytes_per_s: self.up_rate.update(cx.now, up_bytes),
+                    up_bytes,
+                    peers: transfer.swarm.link_count() as u32,
+                    fleet: None,
+                };
+                cx.tell(Event::Seeding { content, seeding });
+            }
+            Stage::Scanning | Stage::Registering { .. } | Stage::Over => {}
+        }
+    }
+
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if let Stage::Hashing { hashing, .. } = &self.stage {
+            hashing.cancel();
+        }
+        let serving = matches!(self.stage, Stage::Serving);
+        self.stage = Stage::Over;
+        self.look_at = None;
+        cx.end_transfer();
+        // While it serves, the tracker's answer to LEAVE is the end.
+        self.is_over = !(serving && cx.shell.tracker.client.is_ready());
+    }
+}
+
+fn register(cx: &mut Context<'_>, meta: &Metainfo) {
+    let chunk = meta.info().to_vec();
+    let request = Request::Register {
+        total: chunk.len() as u32,
+        chunk: chunk.into(),
+        more: false,
+    };
+    cx.ask(tag::REGISTER, request);
+}
+
+fn info_of(name: &str, scan: &Scan, piece_length: u32, hashes: Hashes) -> Vec<u8> {
+    let ContentHashes {
+        pieces,
+        files: digests,
+    } = match hashes {
+        Hashes::Content(hashes) => hashes,
+        Hashes::Pieces(pieces) => ContentHashes {
+            pieces,
+            files: Vec::new(),
+        },
+    };
+    let sha256 = |at: usize| digests.get(at).copied();
+    if scan.single {
+        let content = Content::Single {
+            len: scan.files[0].len,
+            sha256: sha256(0),
+        };
+        return canonical_info(name, piece_length, &pieces, content);
+    }
+    let files: Vec<NewFile> = scan
+        .files
+        .iter()
+        .enumerate()
+        .map(|(at, file)| NewFile {
+            path: file.path.clone(),
+            len: file.len,
+            sha256: sha256(at),
+        })
+        .collect();
+    canonical_info(name, piece_length, &pieces, Content::Files(&files))
+}

@@ -1,0 +1,191 @@
+//! What every command works with: the workers, the tracker, the reporter, and commands for the loop.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+
+use super::errand::{Done, Errand, Work};
+use super::tracker_link::{Step, TrackerLink};
+use super::{OwnedReply, OwnedRequest};
+use crate::base::{BufferPool, PeerId, Rng, Time};
+use crate::cli::{self, Event, ExitCode, Failure, Reporter};
+use crate::reactor::{Command, ConnId};
+use crate::storage::{LineWriter, Shutdown, Stream, Workers};
+
+/// The tag of a dial to the tracker; the dials to peers count up from 0.
+pub(super) const TRACKER_DIAL: u64 = u64::MAX;
+/// The job of errands that belong to none.
+pub(super) const NO_JOB: usize = usize::MAX;
+
+/// A dial to a peer: whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Dial {
+    pub job: usize,
+    pub addr: SocketAddr,
+}
+
+/// The shared means of all jobs.
+pub(super) struct Shell {
+    pub commands: VecDeque<Command>,
+    workers: Workers<Errand>,
+    /// Errands that found the queue full.
+    backlog: VecDeque<Errand>,
+    worker_count: usize,
+    pub tracker: TrackerLink,
+    pub reporter: Reporter,
+    writer: LineWriter,
+    pub pool: BufferPool,
+    pub rng: Rng,
+    pub id: PeerId,
+}
+
+impl Shell {
+    pub(super) fn new(
+        workers: Workers<Errand>,
+        worker_count: usize,
+        tracker: TrackerLink,
+        reporter: Reporter,
+        writer: LineWriter,
+        own: (PeerId, Rng),
+    ) -> Self {
+        let (id, rng) = own;
+        Self {
+            commands: VecDeque::new(),
+            workers,
+            backlog: VecDeque::new(),
+            worker_count,
+            tracker,
+            reporter,
+            writer,
+            pool: BufferPool::new(BUFFER_BYTES_MAX),
+            rng,
+            id,
+        }
+    }
+
+    /// Gives work to the workers; what finds the queue full goes when there is room.
+    pub(super) fn submit(&mut self, job: usize, work: Work) {
+        if let Err(errand) = self.workers.submit(Errand { job, work }) {
+            self.backlog.push_back(errand);
+        }
+    }
+
+    /// Gives the same work to every worker.
+    pub(super) fn submit_to_all(&mut self, job: usize, work: impl Fn() -> Work) {
+        for _ in 0..self.worker_count {
+            self.submit(job, work());
+        }
+    }
+
+    /// Takes what the workers have done.
+    pub(super) fn take_done(&mut self, done: &mut Vec<Done>) {
+        self.workers.take_done(done);
+        while let Some(errand) = self.backlog.pop_front() {
+            if let Err(errand) = self.workers.submit(errand) {
+                self.backlog.push_front(errand);
+                return;
+            }
+        }
+    }
+
+    /// Asks the tracker; the reply comes to `job` with `tag`.
+    pub(super) fn ask(&mut self, job: usize, tag: u8, request: OwnedRequest) {
+        self.tracker
+            .client
+            .request((job as u64) << 8 | u64::from(tag), request);
+        self.touch_tracker();
+    }
+
+    /// The tracker's conn may have something to send.
+    pub(super) fn touch_tracker(&mut self) {
+        if let Some(conn) = self
+            .tracker
+            .conn
+            .filter(|_| self.tracker.client.has_output())
+        {
+            self.commands.push_back(Command::Dirty(conn));
+        }
+    }
+
+    /// Marks a conn as having output.
+    pub(super) fn touch(&mut self, conn: ConnId) {
+        self.commands.push_back(Command::Dirty(conn));
+    }
+
+    /// Does the next step towards the tracker.
+    pub(super) fn step(&mut self, step: Option<Step>) {
+        match step {
+            Some(Step::Resolve) => {
+                let (host, port) = (self.tracker.addr.host.clone(), self.tracker.addr.port);
+                self.submit(NO_JOB, Work::Resolve { host, port });
+            }
+            Some(Step::Dial(addr)) => {
+                self.commands.push_back(Command::Connect {
+                    addr,
+                    tag: TRACKER_DIAL,
+                });
+            }
+            None => {}
+        }
+    }
+
+    /// Tells the user.
+    pub(super) fn tell(&mut self, now: Time, event: Event) {
+        self.reporter.handle_event(now, event);
+        self.write();
+    }
+
+    /// Tells the user of a failure, of one job or of everything.
+    pub(super) fn fail(&mut self, now: Time, job: Option<usize>, failure: &Failure) {
+        self.reporter.fail(now, job, failure);
+        self.write();
+    }
+
+    /// Hands what the reporter has to the writer.
+    pub(super) fn write(&mut self) {
+        write_out(&mut self.reporter, &self.writer);
+    }
+
+    /// Whether the reader of stdout is gone.
+    pub(super) fn is_output_closed(&self) -> bool {
+        self.writer.is_out_closed()
+    }
+
+    /// Ends everything in an orderly way: the summary, the workers, the writer.
+    pub(super) fn close(mut self, now: Time, summary: &cli::Summary) -> ExitCode {
+        let code = self.reporter.finish(now, summary);
+        self.write();
+        let _ = self.workers.shutdown(Shutdown::HandBack);
+        match self.writer.finish() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
+            _ => code,
+        }
+    }
+}
+
+/// Hands what the reporter has to the writer; what is refused there is progress, or nobody reads.
+pub(super) fn write_out(reporter: &mut Reporter, writer: &LineWriter) {
+    while let Some(output) = reporter.poll_output() {
+        let stream = match output.stream {
+            cli::Stream::Stdout => Stream::Out,
+            cli::Stream::Stderr => Stream::Err,
+        };
+        if output.droppable {
+            writer.send_droppable(stream, output.bytes);
+        } else {
+            let _ = writer.send(stream, output.bytes);
+        }
+    }
+}
+
+/// Most bytes in arriving pieces, checked pieces and upload caches together.
+const BUFFER_BYTES_MAX: usize = 64 << 20;
+
+/// A reply that is not the one that belongs to the request.
+pub(super) fn unexpected(what: &str, reply: &OwnedReply) -> Failure {
+    let why = format!(
+        "the tracker gave an answer of another kind ({:#04x})",
+        reply.kind()
+    );
+    Failure::new(ExitCode::Other, what, why)
+}

@@ -1,0 +1,280 @@
+//! One content that is being fetched or shared: its swarm, its files, and its membership at the tracker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::errand::{Files, Work};
+use super::shell::{Dial, Shell};
+use super::wire_link::Links;
+use super::{OwnedReply, tag};
+use crate::base::{Bitfield, Time};
+use crate::reactor::{Closed, Command};
+use crate::swarm::{Config, Found, Geometry, Input, Output, Swarm};
+use crate::wire::metainfo::Metainfo;
+use crate::wire::native::{
+    BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
+    Role, WANT_MAX,
+};
+
+/// What a transfer tells its command.
+#[derive(Debug)]
+pub(super) enum News {
+    /// The first piece is verified.
+    FirstPiece,
+    /// Everything is verified and written.
+    Complete,
+    /// A piece could not be written.
+    Unwritten(std::io::Error),
+}
+
+/// A content in transfer.
+pub(super) struct Transfer {
+    pub meta: Arc<Metainfo>,
+    pub swarm: Swarm,
+    pub files: Files,
+    job: usize,
+    /// Our membership on the present connection to the tracker.
+    slot: Option<u32>,
+    joining: bool,
+    /// The tracker was told to forget the content.
+    pub removed: bool,
+    pub news: Vec<News>,
+    had_first_piece: bool,
+    report: Vec<u32>,
+}
+
+impl Transfer {
+    pub(super) fn new(
+        job: usize,
+        meta: Arc<Metainfo>,
+        files: Files,
+        have: Bitfield,
+        mut config: Config,
+        shell: &mut Shell,
+    ) -> Self {
+        config.seed = shell.rng.next_u64();
+        let geometry = Geometry::new(meta.total_len(), meta.piece_length());
+        Self {
+            swarm: Swarm::new(config, geometry, have),
+            meta,
+            files,
+            job,
+            slot: None,
+            joining: false,
+            removed: false,
+            news: Vec::new(),
+            had_first_piece: false,
+            report: Vec::new(),
+        }
+    }
+
+    /// Becomes a member, if the tracker is there.
+    pub(super) fn join(&mut self, shell: &mut Shell) {
+        if !shell.tracker.client.is_ready() || self.joining || self.removed {
+            return;
+        }
+        self.joining = true;
+        let have = self.swarm.have();
+        let left: u64 = have
+            .zeros()
+            .map(|piece| u64::from(self.swarm.geometry().piece_len(piece)))
+            .sum();
+        let role = if have.is_all() {
+            Role::Seed
+        } else {
+            Role::Leech
+        };
+        let join = Join {
+            info_hash: self.meta.info_hash(),
+            left,
+            have: Bitmap::of(have).into_owned(),
+            want: WANT_MAX,
+            role,
+        };
+        shell.ask(self.job, tag::JOIN, Request::Join(join));
+    }
+
+    /// The connection to the tracker is gone, and our membership with it.
+    pub(super) fn lost_tracker(&mut self) {
+        self.slot = None;
+        self.joining = false;
+    }
+
+    /// Whether we are a member under `slot`.
+    pub(super) fn is_member(&self, slot: u32) -> bool {
+        self.slot == Some(slot)
+    }
+
+    /// The tracker answered JOIN or PEERS.
+    pub(super) fn replied(&mut self, now: Time, batch: Duration, reply: &OwnedReply) {
+        match reply {
+            OwnedReply::Join(reply) => {
+                self.joining = false;
+                self.slot = Some(reply.slot);
+                self.swarm.handle_input(now, Input::Joined { batch });
+                let found: Vec<Found> = reply.members.iter().map(|m| found(&m)).collect();
+                self.swarm.handle_input(now, Input::Found { peers: &found });
+            }
+            OwnedReply::Peers(members) => {
+                let found: Vec<Found> = members.iter().map(|m| found(&m)).collect();
+                self.swarm.handle_input(now, Input::Found { peers: &found });
+            }
+            _ => {}
+        }
+    }
+
+    /// JOIN was refused.
+    pub(super) fn join_failed(&mut self) {
+        self.joining = false;
+    }
+
+    /// The tracker told of newcomers.
+    pub(super) fn newcomers(&mut self, now: Time, members: impl Iterator<Item = Member>) {
+        let found: Vec<Found> = members.map(|member| found(&member)).collect();
+        self.swarm
+            .handle_input(now, Input::Newcomers { peers: &found });
+    }
+
+    /// Leaves the swarm at the tracker.
+    pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) {
+        self.send_report(now, shell);
+        if let Some(slot) = self.slot.take() {
+            let reason = if self.swarm.is_complete() {
+                LeaveReason::Done
+            } else {
+                LeaveReason::Stopped
+            };
+            shell.ask(self.job, tag::LEAVE, Request::Leave { slot, reason });
+        }
+    }
+
+    /// Does everything that the swarm asks for: the one place where its outputs are drained.
+    pub(super) fn drain(&mut self, now: Time, shell: &mut Shell, links: &mut Links) {
+        while let Some(output) = self.swarm.poll_output() {
+            match output {
+                Output::Open { peer } => {
+                    let swarm = &self.swarm;
+                    links.open_message(self.job, peer, swarm, shell);
+                }
+                Output::Send { peer, message } => links.send(self.job, peer, &message, shell),
+                Output::Broadcast { piece } => self.broadcast(piece, shell, links),
+                Output::Upload { peer } => links.touch(self.job, peer, shell),
+                Output::Check { piece, buffer } => {
+                    let Files::Part(files) = &self.files else {
+                        unreachable!("nothing arrives of a content that is shared whole");
+                    };
+                    let expected = self.meta.piece_hash(piece);
+                    let offset = self.swarm.geometry().piece_offset(piece);
+                    let files = files.clone();
+                    shell.submit(
+                        self.job,
+                        Work::Check {
+                            piece,
+                            buffer,
+                            expected,
+                            offset,
+                            files,
+                        },
+                    );
+                }
+                Output::Load { run, buffer } => {
+                    let offset =
+                        self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin);
+                    let files = self.files.clone();
+                    shell.submit(
+                        self.job,
+                        Work::Load {
+                            run,
+                            buffer,
+                            offset,
+                            files,
+                        },
+                    );
+                }
+                Output::Connect { addr } => {
+                    let tag = links.begin_dial(Dial {
+                        job: self.job,
+                        addr,
+                    });
+                    shell.commands.push_back(Command::Connect { addr, tag });
+                }
+                Output::Disconnect { peer, reason } => {
+                    if let Some(conn) = links.conn_of(self.job, peer) {
+                        log::debug!("{}: closing: {reason}", links.remote_of(conn));
+                        let why = Closed::Local(reason.text());
+                        shell.commands.push_back(Command::Close(conn, why));
+                    }
+                }
+                Output::Report => self.send_report(now, shell),
+                Output::WantPeers => {
+                    if let Some(slot) = self.slot {
+                        let request = Request::Peers {
+                            slot,
+                            want: WANT_MAX,
+                            missing: None,
+                        };
+                        shell.ask(self.job, tag::PEERS, request);
+                    }
+                }
+                Output::Accuse { addr, piece } => self.accuse(addr, piece, shell),
+                Output::Complete => self.news.push(News::Complete),
+                Output::Failed(error) => self.news.push(News::Unwritten(error)),
+            }
+        }
+    }
+
+    fn broadcast(&mut self, piece: u32, shell: &mut Shell, links: &mut Links) {
+        if !std::mem::replace(&mut self.had_first_piece, true) {
+            self.news.push(News::FirstPiece);
+        }
+        let message = crate::wire::peer::Message::Have { piece };
+        for link in self.swarm.links() {
+            links.send(self.job, link.key, &message, shell);
+        }
+    }
+
+    fn accuse(&mut self, addr: std::net::SocketAddr, piece: u32, shell: &mut Shell) {
+        log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
+        if let Some(slot) = self.slot {
+            let accusation = BadPeer {
+                slot,
+                addr,
+                piece,
+                block: 0,
+                evidence: Evidence::SoleSender,
+                digest: [0; 20],
+            };
+            shell.ask(self.job, tag::BAD_PEER, Request::BadPeer(accusation));
+        }
+    }
+
+    /// Reports verified pieces. Without a membership there is nothing to report: a JOIN will carry all of them.
+    fn send_report(&mut self, now: Time, shell: &mut Shell) {
+        self.report.clear();
+        self.swarm.take_report(now, &mut self.report);
+        let Some(slot) = self.slot.filter(|_| !self.report.is_empty()) else {
+            return;
+        };
+        let counts = self.swarm.counts();
+        let item = |&piece: &u32| HaveItem {
+            piece,
+            state: HaveState::Have,
+        };
+        let batch = HaveBatch {
+            slot,
+            up: counts.up_bytes,
+            down: counts.down_bytes,
+            items: self.report.iter().map(item).collect(),
+            wants_reply: false,
+        };
+        shell.ask(self.job, tag::HAVE_BATCH, Request::HaveBatch(batch));
+    }
+}
+
+fn found(member: &Member) -> Found {
+    Found {
+        id: Some(member.peer_id),
+        addrs: member.addrs.iter().collect(),
+        is_seed: member.seed,
+    }
+}

@@ -1,0 +1,510 @@
+//! The BitTorrent conns: their handshakes, their decoders, and what they have yet to send.
+//!
+//! A conn becomes a link when both handshakes are there and the swarm admits it. The bytes of a block go from the
+//! socket to their place in the piece's buffer; the swarm is told where they are, never given them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::shell::{Dial, Shell};
+use super::transfer::Transfer;
+use crate::base::{PeerId, Time};
+use crate::reactor::{Closed, Command, ConnId, Outbox};
+use crate::swarm::{Hello, Input, PeerKey, Swarm};
+use crate::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake};
+use crate::wire::peer::{BlockRequest, Handshake, Message, put_piece_header};
+use crate::wire::peer_decoder::{Decoder, DecoderLimits, Event};
+
+/// How long a conn may take until its handshake is whole, whatever it sends meanwhile (libtorrent: 10 s).
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Control bytes that may wait for a peer that does not read; a bit field and thousands of requests fit.
+const CONTROL_BYTES_MAX: usize = 1 << 20;
+/// Conns that have not finished their handshake.
+const GREETINGS_MAX: usize = 256;
+/// Requests that we keep queued for one peer, as we tell it (`reqq`, BEP 10): 512 is what most clients tell.
+const REQUESTS_TAKEN_MAX: u32 = 512;
+/// Control memory that a link keeps when all is sent.
+const OUT_BYTES_KEPT: usize = 16 << 10;
+
+/// What is needed of a conn's other end.
+#[derive(Debug)]
+struct Link {
+    conn: ConnId,
+    remote: SocketAddr,
+    stage: Stage,
+    decoder: Decoder,
+    /// Control bytes to be sent.
+    out: Vec<u8>,
+    /// The other side speaks the extension protocol.
+    extended: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// Waiting for the other side's handshake; `Some` if we dialled it, and for whom.
+    Greeting(Option<Dial>),
+    Linked {
+        job: usize,
+        key: PeerKey,
+    },
+}
+
+/// All BitTorrent conns.
+#[derive(Debug)]
+pub(super) struct Links {
+    id: PeerId,
+    listen_port: u16,
+    /// By the conn's slot.
+    links: Vec<Option<Link>>,
+    /// By job and the peer's slot.
+    conns: Vec<Vec<Option<ConnId>>>,
+    dials: BTreeMap<u64, Dial>,
+    next_dial: u64,
+    /// When each conn must have finished its handshake, oldest first.
+    greetings: VecDeque<(Time, ConnId)>,
+}
+
+impl Links {
+    pub(super) fn new(id: PeerId, listen_port: u16) -> Self {
+        Self {
+            id,
+            listen_port,
+            links: Vec::new(),
+            conns: Vec::new(),
+            dials: BTreeMap::new(),
+            next_dial: 0,
+            greetings: VecDeque::new(),
+        }
+    }
+
+    /// Notes a dial; the tag comes back with its outcome.
+    pub(super) fn begin_dial(&mut self, dial: Dial) -> u64 {
+        let tag = self.next_dial;
+        self.next_dial += 1;
+        self.dials.insert(tag, dial);
+        tag
+    }
+
+    /// A dial came to its end, good or bad.
+    pub(super) fn end_dial(&mut self, tag: u64) -> Option<Dial> {
+        self.dials.remove(&tag)
+    }
+
+    /// A conn is open. False if there are too many that have not finished their handshake.
+    pub(super) fn opened(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        remote: SocketAddr,
+        dial: Option<Dial>,
+        transfers: &[Option<Transfer>],
+        shell: &mut Shell,
+    ) -> bool {
+        if dial.is_none() && self.greetings.len() >= GREETINGS_MAX {
+            return false;
+        }
+        let mut link = Link {
+            conn,
+            remote,
+            stage: Stage::Greeting(dial),
+            decoder: Decoder::new(DecoderLimits::default()),
+            out: Vec::new(),
+            extended: false,
+        };
+        if let Some(transfer) = dial.and_then(|dial| transfers[dial.job].as_ref()) {
+            Handshake::new(transfer.meta.info_hash(), self.id).encode(&mut link.out);
+            shell.touch(conn);
+        }
+        self.greetings.push_back((now + HANDSHAKE_TIME_MAX, conn));
+        let slot = conn.slot();
+        if self.links.len() <= slot {
+            self.links.resize_with(slot + 1, || None);
+        }
+        self.links[slot] = Some(link);
+        true
+    }
+
+    /// Takes in bytes of a conn.
+    pub(super) fn received(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        mut bytes: &[u8],
+        transfers: &mut [Option<Transfer>],
+        shell: &mut Shell,
+    ) -> Result<Option<usize>, Closed> {
+        if let Some(Stage::Greeting(_)) = self.link(conn).map(|link| link.stage) {
+            if !self.greet(now, conn, &mut bytes, transfers, shell)? {
+                return Ok(None);
+            }
+        }
+        let Some(link) = self.link_mut(conn) else {
+            return Ok(None);
+        };
+        let Stage::Linked { job, key } = link.stage else {
+            return Ok(None);
+        };
+        let Some(transfer) = &mut transfers[job] else {
+            return Ok(None);
+        };
+        let swarm = &mut transfer.swarm;
+        while let Some(event) = link
+            .decoder
+            .decode(&mut bytes)
+            .map_err(|error| Closed::Fault(error.reason()))?
+        {
+            match event {
+                Event::Handshake(_) => return Err(Closed::Fault("a second handshake")),
+                Event::Message(Message::Extended { id, payload }) => {
+                    extended(now, swarm, key, id, payload)?;
+                }
+                Event::Message(message) => {
+                    swarm.handle_input(now, Input::Received { peer: key, message });
+                }
+                Event::PieceStart { piece, begin, len } => {
+                    let request = BlockRequest { piece, begin, len };
+                    let started = swarm.block_started(now, key, request);
+                    started.map_err(|reason| Closed::Fault(reason.text()))?;
+                }
+                Event::Payload(payload) => {
+                    if let Some(place) = swarm.landing(key) {
+                        place[..payload.len()].copy_from_slice(payload);
+                    }
+                    swarm.landed(now, key, payload.len());
+                }
+                Event::PieceEnd => swarm.block_ended(now, key),
+            }
+        }
+        Ok(Some(job))
+    }
+
+    /// Takes in the other side's handshake; true when the conn is a link.
+    fn greet(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        bytes: &mut &[u8],
+        transfers: &mut [Option<Transfer>],
+        shell: &mut Shell,
+    ) -> Result<bool, Closed> {
+        let id = self.id;
+        let Some(link) = self.link_mut(conn) else {
+            return Ok(false);
+        };
+        let Stage::Greeting(dial) = link.stage else {
+            return Ok(true);
+        };
+        let event = link
+            .decoder
+            .decode(bytes)
+            .map_err(|error| Closed::Fault(error.reason()))?;
+        let Some(Event::Handshake(theirs)) = event else {
+            return Ok(false);
+        };
+        let wanted = |transfer: &&mut Option<Transfer>| {
+            transfer
+                .as_ref()
+                .is_some_and(|transfer| transfer.meta.info_hash() == theirs.info_hash)
+        };
+        let found = match dial {
+            Some(dial) => Some((dial.job, &mut transfers[dial.job])),
+            None => transfers
+                .iter_mut()
+                .enumerate()
+                .find(|(_, transfer)| wanted(transfer)),
+        };
+        let Some((job, Some(transfer))) = found else {
+            return Err(Closed::Fault("it asks for a content that is not here"));
+        };
+        if transfer.meta.info_hash() != theirs.info_hash {
+            return Err(Closed::Fault(
+                "it has another content than the one it was dialled for",
+            ));
+        }
+        if dial.is_none() {
+            Handshake::new(theirs.info_hash, id).encode(&mut link.out);
+            shell.touch(conn);
+        }
+        link.extended = theirs.supports_extended();
+        link.decoder.limits_mut().piece_count = Some(transfer.meta.piece_count());
+        let hello = Hello {
+            id: theirs.peer_id,
+            remote: link.remote,
+            dialled: dial.is_some(),
+            fast: theirs.supports_fast(),
+        };
+        let key = transfer
+            .swarm
+            .connect(now, hello)
+            .map_err(|reason| Closed::Local(reason.text()))?;
+        link.stage = Stage::Linked { job, key };
+        self.enter(job, key, conn);
+        transfer.drain(now, shell, self);
+        Ok(true)
+    }
+
+    fn enter(&mut self, job: usize, key: PeerKey, conn: ConnId) {
+        if self.conns.len() <= job {
+            self.conns.resize_with(job + 1, Vec::new);
+        }
+        let conns = &mut self.conns[job];
+        if conns.len() <= key.slot() {
+            conns.resize(key.slot() + 1, None);
+        }
+        conns[key.slot()] = Some(conn);
+    }
+
+    /// Where the next bytes of a conn belong, if it is inside a block that somebody needs.
+    pub(super) fn landing<'a>(
+        &self,
+        conn: ConnId,
+        transfers: &'a mut [Option<Transfer>],
+    ) -> Option<&'a mut [u8]> {
+        let link = self.link(conn)?;
+        let Stage::Linked { job, key } = link.stage else {
+            return None;
+        };
+        if link.decoder.payload_remaining() == 0 {
+            return None;
+        }
+        transfers[job].as_mut()?.swarm.landing(key)
+    }
+
+    /// `count` bytes were read to where [`Links::landing`] said.
+    pub(super) fn landed(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        count: usize,
+        transfers: &mut [Option<Transfer>],
+    ) -> Option<usize> {
+        let link = self.link_mut(conn)?;
+        let Stage::Linked { job, key } = link.stage else {
+            return None;
+        };
+        let swarm = &mut transfers[job].as_mut()?.swarm;
+        swarm.landed(now, key, count);
+        if link.decoder.payload_landed(count) {
+            swarm.block_ended(now, key);
+        }
+        Some(job)
+    }
+
+    /// Appends what a conn has to send: control first, then blocks while there is room.
+    pub(super) fn refill(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        out: &mut Outbox,
+        transfers: &mut [Option<Transfer>],
+        shell: &mut Shell,
+    ) {
+        let Some(link) = self.link_mut(conn) else {
+            return;
+        };
+        if out.control_len() + link.out.len() > CONTROL_BYTES_MAX {
+            let why = Closed::Fault("it does not read what it asks for");
+            shell.commands.push_back(Command::Close(conn, why));
+            return;
+        }
+        out.control(&link.out);
+        link.out.clear();
+        link.out.shrink_to(OUT_BYTES_KEPT);
+        let Stage::Linked { job, key } = link.stage else {
+            return;
+        };
+        let Some(transfer) = &mut transfers[job] else {
+            return;
+        };
+        let mut header = Vec::with_capacity(13);
+        while out.wants_bulk() {
+            let Some(upload) = transfer.swarm.next_upload(now, key) else {
+                break;
+            };
+            let BlockRequest { piece, begin, len } = upload.request;
+            header.clear();
+            put_piece_header(&mut header, piece, begin, len);
+            out.control(&header);
+            out.payload(upload.buf, upload.range);
+        }
+        transfer.drain(now, shell, self);
+    }
+
+    /// A conn is gone. The job is returned whose swarm lost a link or a dial by it.
+    pub(super) fn closed(
+        &mut self,
+        now: Time,
+        conn: ConnId,
+        why: &Closed,
+        transfers: &mut [Option<Transfer>],
+    ) -> Option<usize> {
+        let link = self
+            .links
+            .get_mut(conn.slot())?
+            .take_if(|link| link.conn == conn)?;
+        match why {
+            Closed::Fault(_) => log::info!("{}: closed: {why}", link.remote),
+            _ => log::debug!("{}: closed: {why}", link.remote),
+        }
+        match link.stage {
+            Stage::Greeting(dial) => {
+                let Dial { job, addr } = dial?;
+                let swarm = &mut transfers[job].as_mut()?.swarm;
+                swarm.handle_input(now, Input::DialFailed { addr });
+                Some(job)
+            }
+            Stage::Linked { job, key } => {
+                let entry = &mut self.conns[job][key.slot()];
+                entry.take_if(|entry| *entry == conn);
+                let swarm = &mut transfers[job].as_mut()?.swarm;
+                swarm.handle_input(now, Input::Disconnected { peer: key });
+                Some(job)
+            }
+        }
+    }
+
+    /// Queues a message.
+    pub(super) fn send(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        message: &Message<'_>,
+        shell: &mut Shell,
+    ) {
+        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
+            return;
+        };
+        if link.out.is_empty() {
+            shell.touch(link.conn);
+        }
+        message.encode(&mut link.out);
+    }
+
+    /// Queues what opens a link: what we have, and who we are.
+    pub(super) fn open_message(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        swarm: &Swarm,
+        shell: &mut Shell,
+    ) {
+        let listen_port = self.listen_port;
+        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
+            return;
+        };
+        let have = swarm.have();
+        let fast = swarm.is_fast(peer);
+        let possession = match have {
+            _ if fast && have.is_all() => Some(Message::HaveAll),
+            _ if fast && have.is_empty() => Some(Message::HaveNone),
+            _ if have.is_empty() => None,
+            _ => Some(Message::Bitfield {
+                bytes: have.as_bytes(),
+            }),
+        };
+        if let Some(message) = possession {
+            message.encode(&mut link.out);
+        }
+        if link.extended {
+            let handshake = ExtendedHandshake {
+                reqq: Some(REQUESTS_TAKEN_MAX),
+                version: Some(concat!("Shoal ", env!("CARGO_PKG_VERSION")).to_owned()),
+                port: Some(listen_port),
+                your_ip: Some(link.remote.ip()),
+                upload_only: have.is_all().then_some(true),
+                ..ExtendedHandshake::default()
+            };
+            handshake.encode(&mut link.out);
+        }
+        shell.touch(link.conn);
+    }
+
+    /// There may be something to upload to a peer.
+    pub(super) fn touch(&mut self, job: usize, peer: PeerKey, shell: &mut Shell) {
+        if let Some(conn) = self.conn_of(job, peer) {
+            shell.touch(conn);
+        }
+    }
+
+    /// The conn of a peer.
+    pub(super) fn conn_of(&self, job: usize, peer: PeerKey) -> Option<ConnId> {
+        let conn = (*self.conns.get(job)?.get(peer.slot())?)?;
+        let stage = self.link(conn)?.stage;
+        matches!(stage, Stage::Linked { key, .. } if key == peer).then_some(conn)
+    }
+
+    /// The far end of a conn, for people.
+    pub(super) fn remote_of(&self, conn: ConnId) -> SocketAddr {
+        self.link(conn)
+            .map_or_else(|| ([0, 0, 0, 0], 0).into(), |link| link.remote)
+    }
+
+    /// Closes every conn of a job.
+    pub(super) fn close_all(&self, job: usize, shell: &mut Shell) {
+        for link in self.links.iter().flatten() {
+            let of_job = match link.stage {
+                Stage::Linked { job: other, .. } => other == job,
+                Stage::Greeting(dial) => dial.is_some_and(|dial| dial.job == job),
+            };
+            if of_job {
+                let why = Closed::Local("we are leaving");
+                shell.commands.push_back(Command::Close(link.conn, why));
+            }
+        }
+    }
+
+    /// Closes the conns that took too long over their handshake.
+    pub(super) fn expire(&mut self, now: Time, shell: &mut Shell) {
+        while let Some(&(at, conn)) = self.greetings.front() {
+            let greeting = matches!(self.link(conn).map(|l| l.stage), Some(Stage::Greeting(_)));
+            if greeting && at > now {
+                return;
+            }
+            if greeting {
+                let why = Closed::Fault("its handshake took too long");
+                shell.commands.push_back(Command::Close(conn, why));
+            }
+            self.greetings.pop_front();
+        }
+    }
+
+    /// When [`Links::expire`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.greetings.front().map(|&(at, _)| at)
+    }
+
+    fn link(&self, conn: ConnId) -> Option<&Link> {
+        self.links
+            .get(conn.slot())?
+            .as_ref()
+            .filter(|link| link.conn == conn)
+    }
+
+    fn link_mut(&mut self, conn: ConnId) -> Option<&mut Link> {
+        self.links
+            .get_mut(conn.slot())?
+            .as_mut()
+            .filter(|link| link.conn == conn)
+    }
+}
+
+fn extended(
+    now: Time,
+    swarm: &mut Swarm,
+    peer: PeerKey,
+    id: u8,
+    payload: &[u8],
+) -> Result<(), Closed> {
+    if id == EXTENDED_HANDSHAKE {
+        let theirs = ExtendedHandshake::decode(payload).map_err(|e| Closed::Fault(e.reason()))?;
+        let input = Input::Extended {
+            peer,
+            requests_max: theirs.reqq,
+            port: theirs.port,
+            is_upload_only: theirs.upload_only.unwrap_or(false),
+        };
+        swarm.handle_input(now, input);
+    }
+    Ok(())
+}

@@ -1,0 +1,379 @@
+//! The connections of the native protocol: what each has yet to send, whether it may be read, and when it is given up.
+//!
+//! Owns backlog and deadlines, and collects the commands for the loop. Knows frames only as bytes.
+//!
+//! Invariants:
+//! 1. Nothing is read from a connection with more than [`BACKLOG_BYTES_MAX`] bytes to send; pushes are dropped then.
+//! 2. Every connection has one entry in `deadlines`, never later than the moment it must be looked at. Activity only
+//!    moves what that look will find, so that a busy connection costs nothing there.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::Time;
+use crate::reactor::{Closed, Command, ConnId, Outbox};
+use crate::registry::{Client, SLOTS_PER_CLIENT_MAX};
+use crate::wire::native::{FrameDecoder, REQUESTS_IN_FLIGHT_MAX};
+
+/// Bytes to send above which a connection is not read (PROTOCOL.md).
+pub(super) const BACKLOG_BYTES_MAX: usize = 256 << 10;
+/// How long such a connection may take nothing before it is closed.
+const STALL: Duration = Duration::from_secs(30);
+/// From the opening of a connection to its HELLO.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// Seconds of silence after which a client sends PING.
+pub(super) const INTERVAL_SECS: u32 = 60;
+const SILENCE: Duration = Duration::from_secs(3 * INTERVAL_SECS as u64);
+/// From the first to the last chunk of a REGISTER.
+const ASSEMBLY_WITHIN: Duration = Duration::from_secs(60);
+/// HAVE_BATCHes of one membership: eight a second, and that many at once.
+const BATCH_EVERY: Duration = Duration::from_millis(125);
+const BATCHES_AT_ONCE: u32 = 32;
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub(super) id: ConnId,
+    /// The other end.
+    pub(super) remote: SocketAddr,
+    /// Who it is, once it said HELLO.
+    pub(super) client: Option<Client>,
+    pub(super) decoder: FrameDecoder,
+    /// Input that came before the connection was no longer read.
+    pub(super) unread: Vec<u8>,
+    /// Frames to send that the loop was not given.
+    queue: Vec<u8>,
+    /// Bytes to send that the loop has.
+    out_bytes: usize,
+    is_paused: bool,
+    is_closing: bool,
+    /// Requests that the helper works for.
+    pub(super) in_flight: u8,
+    /// The REGISTER that is arriving.
+    pub(super) assembly: Option<Box<Assembly>>,
+    /// A REGISTER that was refused before all of it had arrived.
+    pub(super) refused: Option<u32>,
+    opened_at: Time,
+    heard_at: Time,
+    progress_at: Time,
+    /// Its entry in `deadlines`.
+    due: Time,
+    /// Per slot, when its HAVE_BATCHes so far would have come at the allowed pace.
+    batch_times: Vec<Time>,
+}
+
+/// An info dictionary that arrives in chunks.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    pub(super) request_id: u32,
+    /// Bytes of the whole.
+    pub(super) total: u32,
+    pub(super) bytes: Vec<u8>,
+    begun_at: Time,
+}
+
+impl Assembly {
+    /// One that begins now.
+    pub(super) fn new(request_id: u32, total: u32, begun_at: Time) -> Box<Self> {
+        Box::new(Self {
+            request_id,
+            total,
+            bytes: Vec::new(),
+            begun_at,
+        })
+    }
+}
+
+impl Conn {
+    fn new(id: ConnId, remote: SocketAddr, now: Time) -> Self {
+        Self {
+            id,
+            remote,
+            client: None,
+            decoder: FrameDecoder::default(),
+            unread: Vec::new(),
+            queue: Vec::new(),
+            out_bytes: 0,
+            is_paused: false,
+            is_closing: false,
+            in_flight: 0,
+            assembly: None,
+            refused: None,
+            opened_at: now,
+            heard_at: now,
+            progress_at: now,
+            due: now + HELLO_WITHIN,
+            batch_times: Vec::new(),
+        }
+    }
+
+    fn backlog(&self) -> usize {
+        self.queue.len() + self.out_bytes
+    }
+
+    /// Whether it is closed at the end of this turn.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing
+    }
+
+    /// Whether more of its requests may be answered now.
+    pub(super) fn may_read(&self) -> bool {
+        !self.is_closing && self.backlog() <= BACKLOG_BYTES_MAX
+    }
+
+    /// Whether one more request may wait for the helper.
+    pub(super) fn may_wait(&self) -> bool {
+        usize::from(self.in_flight) < REQUESTS_IN_FLIGHT_MAX
+    }
+
+    /// Counts a HAVE_BATCH of `slot`, or says after how many milliseconds it may come.
+    pub(super) fn take_batch(&mut self, slot: u32, now: Time) -> Result<(), u32> {
+        let index = slot as usize;
+        if index > SLOTS_PER_CLIENT_MAX {
+            // There is no such slot, as the registry will say.
+            return Ok(());
+        }
+        if index >= self.batch_times.len() {
+            self.batch_times.resize(index + 1, Time::ZERO);
+        }
+        let time = self.batch_times[index].max(now);
+        let ahead = time.since(now);
+        if ahead >= BATCH_EVERY * BATCHES_AT_ONCE {
+            return Err(BATCH_EVERY.as_millis() as u32);
+        }
+        self.batch_times[index] = time + BATCH_EVERY;
+        Ok(())
+    }
+
+    /// When it is given up unless something happens, and why.
+    fn deadline(&self) -> (Time, Closed) {
+        let mut first = if self.client.is_none() {
+            (self.opened_at + HELLO_WITHIN, "no HELLO within 10 s")
+        } else {
+            (self.heard_at + SILENCE, "silent for three intervals")
+        };
+        if let Some(assembly) = &self.assembly {
+            let at = assembly.begun_at + ASSEMBLY_WITHIN;
+            first = first.min((at, "a REGISTER took more than 60 s"));
+        }
+        if self.is_paused {
+            first = first.min((self.progress_at + STALL, "it read nothing for 30 s"));
+        }
+        (first.0, Closed::Fault(first.1))
+    }
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Conns {
+    /// By the slot of their id.
+    table: Vec<Option<Box<Conn>>>,
+    /// The connection of each client, by the client's index.
+    of_client: Vec<Option<ConnId>>,
+    per_ip: BTreeMap<IpAddr, u32>,
+    per_ip_max: u32,
+    deadlines: BTreeSet<(Time, usize)>,
+    commands: VecDeque<Command>,
+}
+
+impl Conns {
+    /// No connections; an address may have `per_ip_max` of them, loopback any number.
+    pub(super) fn new(per_ip_max: u32) -> Self {
+        Self {
+            table: Vec::new(),
+            of_client: Vec::new(),
+            per_ip: BTreeMap::new(),
+            per_ip_max,
+            deadlines: BTreeSet::new(),
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// Takes a new connection, or says `false` because its address has too many.
+    pub(super) fn open(&mut self, id: ConnId, remote: SocketAddr, now: Time) -> bool {
+        let ip = remote.ip();
+        if !ip.is_loopback() {
+            let count = self.per_ip.entry(ip).or_default();
+            if *count >= self.per_ip_max {
+                return false;
+            }
+            *count += 1;
+        }
+        let conn = Box::new(Conn::new(id, remote, now));
+        self.deadlines.insert((conn.due, id.slot()));
+        if id.slot() >= self.table.len() {
+            self.table.resize_with(id.slot() + 1, || None);
+        }
+        self.table[id.slot()] = Some(conn);
+        true
+    }
+
+    /// Forgets a connection.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        self.get(id)?;
+        let conn = self.table[id.slot()].take()?;
+        self.deadlines.remove(&(conn.due, id.slot()));
+        if let Some(count) = self.per_ip.get_mut(&conn.remote.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&conn.remote.ip());
+            }
+        }
+        if let Some(client) = conn.client {
+            self.of_client[client.index()] = None;
+        }
+        Some(conn)
+    }
+
+    /// The connection of this id, if it is still there.
+    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+        let conn = self.table.get(id.slot())?.as_deref()?;
+        (conn.id == id).then_some(conn)
+    }
+
+    /// The connection of this id, if it is still there.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        let conn = self.table.get_mut(id.slot())?.as_deref_mut()?;
+        (conn.id == id).then_some(conn)
+    }
+
+    /// The connection said HELLO.
+    pub(super) fn greet(&mut self, id: ConnId, client: Client) {
+        let Some(conn) = self.get_mut(id) else {
+            return;
+        };
+        conn.client = Some(client);
+        if client.index() >= self.of_client.len() {
+            self.of_client.resize(client.index() + 1, None);
+        }
+        self.of_client[client.index()] = Some(id);
+    }
+
+    /// Something was heard from a connection.
+    pub(super) fn heard(&mut self, id: ConnId, now: Time) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.heard_at = now;
+        }
+    }
+
+    /// Queues a frame that `put` appends.
+    pub(super) fn send(&mut self, id: ConnId, put: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(conn) = self.get_mut(id)
+            && !conn.is_closing
+        {
+            put(&mut conn.queue);
+            self.commands.push_back(Command::Dirty(id));
+        }
+    }
+
+    /// Queues a push for a client, unless it has too much to read already.
+    pub(super) fn push(&mut self, client: Client, put: impl FnOnce(&mut Vec<u8>)) {
+        let id = self.of_client.get(client.index()).copied().flatten();
+        if let Some(id) = id
+            && self.get(id).is_some_and(Conn::may_read)
+        {
+            self.send(id, put);
+        }
+    }
+
+    /// Closes a connection after what is queued for it.
+    pub(super) fn close(&mut self, id: ConnId, why: Closed) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.is_closing = true;
+            self.commands.push_back(Command::Close(id, why));
+        }
+    }
+
+    /// Stops reading a connection that has too much to send; `rest` is input that already came.
+    pub(super) fn pause(&mut self, id: ConnId, rest: &[u8], now: Time) {
+        if let Some(conn) = self.get_mut(id) {
+            conn.unread = rest.to_vec();
+            if !conn.is_paused {
+                (conn.is_paused, conn.progress_at) = (true, now);
+            }
+            self.rearm(id);
+        }
+    }
+
+    /// Whether nothing is to be read from a connection now.
+    pub(super) fn is_paused(&self, id: ConnId) -> bool {
+        self.get(id).is_some_and(|conn| conn.is_paused)
+    }
+
+    /// Gives the loop what is queued, as soon as it has room for more.
+    pub(super) fn refill(&mut self, id: ConnId, out: &mut Outbox) {
+        if let Some(conn) = self.get_mut(id) {
+            if out.wants_bulk() && !conn.queue.is_empty() {
+                out.control(&conn.queue);
+                conn.queue = Vec::new();
+            }
+            conn.out_bytes = out.len();
+        }
+    }
+
+    /// Bytes left for the other end. Returns the input that waited, if its connection may be read again.
+    pub(super) fn sent(&mut self, id: ConnId, count: usize, now: Time) -> Option<Vec<u8>> {
+        let conn = self.get_mut(id)?;
+        conn.out_bytes = conn.out_bytes.saturating_sub(count);
+        conn.progress_at = now;
+        if !conn.is_paused || !conn.may_read() {
+            return None;
+        }
+        conn.is_paused = false;
+        conn.heard_at = now;
+        let unread = std::mem::take(&mut conn.unread);
+        self.commands.push_back(Command::Resume(id));
+        Some(unread)
+    }
+
+    /// Makes sure that a connection is looked at by its deadline.
+    pub(super) fn rearm(&mut self, id: ConnId) {
+        if let Some(conn) = self.get_mut(id) {
+            let (old, new) = (conn.due, conn.deadline().0.min(conn.due));
+            conn.due = new;
+            self.deadlines.remove(&(old, id.slot()));
+            self.deadlines.insert((new, id.slot()));
+        }
+    }
+
+    /// When a connection must be looked at next.
+    pub(super) fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Looks at the connections whose moment has come, and closes those that are given up.
+    pub(super) fn handle_timeout(&mut self, now: Time) {
+        while let Some(&(at, slot)) = self.deadlines.first() {
+            if at > now {
+                return;
+            }
+            self.deadlines.pop_first();
+            let Some(conn) = &mut self.table[slot] else {
+                continue;
+            };
+            let (deadline, why) = conn.deadline();
+            // One that is being closed is gone by the end of this turn; another is looked at again.
+            conn.due = if deadline <= now {
+                now + SILENCE
+            } else {
+                deadline
+            };
+            self.deadlines.insert((conn.due, slot));
+            if deadline <= now {
+                let id = conn.id;
+                self.close(id, why);
+            }
+        }
+    }
+
+    /// Asks the loop to stop.
+    pub(super) fn stop(&mut self) {
+        self.commands.push_back(Command::Stop);
+    }
+
+    /// The next command for the loop.
+    pub(super) fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+}
