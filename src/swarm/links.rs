@@ -257,9 +257,12 @@ impl Swarm {
             sender.id,
             self.ledger.accounts()[sender.account as usize].addr,
         );
-        self.ledger.ban(id, addr);
-        self.contacts.forget(id, addr);
-        self.outputs.push_back(Output::Accuse { addr, piece });
+        // Pieces of it that were still being checked come to the same verdict: once is enough.
+        if !self.ledger.is_banned(Some(id), addr) {
+            self.ledger.ban(id, addr);
+            self.contacts.forget(id, addr);
+            self.outputs.push_back(Output::Accuse { addr, piece });
+        }
         if let Some(key) = self.key_of(id)
             && self.peers[key.slot()].hello.remote.ip() == addr.ip()
         {
