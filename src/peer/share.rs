@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
-use super::job::{Context, about, is_not_found, read_failure, refusal};
+use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal};
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
@@ -25,6 +25,8 @@ pub(super) struct Share {
     path: PathBuf,
     stage: Stage,
     look_at: Option<Time>,
+    /// It is stopped: until when the tracker may answer our good-bye.
+    leave_at: Option<Time>,
     hash_rate: Pace,
     up_rate: Pace,
     pub is_over: bool,
@@ -71,6 +73,7 @@ impl Share {
             path,
             stage: Stage::Scanning,
             look_at: None,
+            leave_at: None,
             hash_rate: Pace::default(),
             up_rate: Pace::default(),
             is_over: false,
@@ -120,7 +123,7 @@ impl Share {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
-        if self.is_over {
+        if self.is_over || self.leave_at.is_some() {
             return;
         }
         cx.fail(failure);
@@ -210,6 +213,9 @@ impl Share {
                     transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
+                if self.leave_at.is_some() {
+                    self.stop(cx);
+                }
             }
             (tag::LEAVE, _) => self.is_over = true,
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
@@ -251,7 +257,7 @@ impl Share {
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
-        if tag == tag::LEAVE || self.is_over {
+        if tag == tag::LEAVE || self.is_over || self.leave_at.is_some() {
             self.is_over = true;
             return;
         }
@@ -280,7 +286,7 @@ impl Share {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.look_at
+        self.look_at.or(self.leave_at)
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
@@ -290,6 +296,7 @@ impl Share {
                 cx.submit(Work::Look { files });
             }
         }
+        self.is_over |= self.leave_at.is_some_and(|at| at <= cx.now);
     }
 
     pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
@@ -329,12 +336,10 @@ impl Share {
         if let Stage::Hashing { hashing, .. } = &self.stage {
             hashing.cancel();
         }
-        let serving = matches!(self.stage, Stage::Serving);
         self.stage = Stage::Over;
         self.look_at = None;
-        cx.end_transfer();
-        // While it serves, the tracker's answer to LEAVE is the end.
-        self.is_over = !(serving && cx.shell.tracker.client.is_ready());
+        self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
+        self.is_over = !cx.end_transfer();
     }
 }
 
