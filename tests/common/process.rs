@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) const TERM: Signal = Signal::SIGTERM;
 pub(crate) const KILL: Signal = Signal::SIGKILL;
 /// Nothing in these tests takes so long unless it hangs, even where many builds share the machine.
-const DEADLINE: Duration = Duration::from_secs(150);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Said {
