@@ -45,7 +45,7 @@ pub(crate) struct Running {
 /// What a program said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) name: String,
+    name: String,
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) out: Vec<String>,

@@ -215,9 +215,9 @@ fn what_the_record_does_not_vouch_for_is_hashed_again() {
 
 #[test]
 fn the_second_signal_ends_a_program_at_once() {
-    let world = World::new();
-    let (_content, _seeder, _gate) = gated(&world, 20);
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
+        let world = World::new();
+        let (_content, _seeder, _gate) = gated(&world, 20);
         let get = world.start_get(&["image", "-o", "copy"]);
         get.event("first_piece");
         // The tracker does not answer the good-bye, so there is time for a second signal.
