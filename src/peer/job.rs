@@ -191,7 +191,7 @@ impl Job {
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Get(get) => get.stop(cx),
-            Self::Share(share) => share.stop(cx),
+            Self::Share(share) => share.interrupt(cx),
             Self::Verify(verify) => verify.stop(cx),
             Self::List(list) => list.is_over = true,
             Self::Status(status) => status.stop(cx),

@@ -8,6 +8,7 @@ mod errand;
 mod finder;
 mod get;
 mod job;
+mod lines;
 mod list;
 mod place;
 mod remove;

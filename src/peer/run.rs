@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::get::Get;
 use super::job::Job;
+use super::lines::Lines;
 use super::list::List;
 use super::remove::Remove;
 use super::service::PeerService;
@@ -67,9 +68,10 @@ fn say_failure(mut reporter: Reporter, failure: &Failure) -> ExitCode {
     let Ok(writer) = LineWriter::start() else {
         return code;
     };
-    super::shell::write_out(&mut reporter, &writer);
+    let mut lines = Lines::new(writer);
+    lines.take(&mut reporter);
     // Where nobody reads, the exit code still tells.
-    let _ = writer.finish();
+    let _ = lines.finish();
     code
 }
 

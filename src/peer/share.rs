@@ -332,7 +332,17 @@ impl Share {
         }
     }
 
-    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+    /// The user stops it: unfinished, unless it is served.
+    pub(super) fn interrupt(&mut self, cx: &mut Context<'_>) {
+        let served = matches!(self.stage, Stage::Serving | Stage::Over);
+        if !served && !self.is_over {
+            let why = "stopped before others could fetch it";
+            cx.fail(&Failure::new(ExitCode::Unfinished, self.what(), why));
+        }
+        self.stop(cx);
+    }
+
+    fn stop(&mut self, cx: &mut Context<'_>) {
         if let Stage::Hashing { hashing, .. } = &self.stage {
             hashing.cancel();
         }

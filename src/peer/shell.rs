@@ -5,12 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::errand::{Done, Errand, Work};
+use super::lines::Lines;
 use super::tracker_link::{Step, TrackerLink};
 use super::{OwnedReply, OwnedRequest};
 use crate::base::{BufferPool, PeerId, Rng, Time};
 use crate::cli::{self, Event, ExitCode, Failure, Reporter};
 use crate::reactor::{Command, ConnId};
-use crate::storage::{LineWriter, Shutdown, Stream, Workers};
+use crate::storage::{LineWriter, Shutdown, Workers};
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
 pub(super) const TRACKER_DIAL: u64 = u64::MAX;
@@ -33,7 +34,7 @@ pub(super) struct Shell {
     worker_count: usize,
     pub tracker: TrackerLink,
     pub reporter: Reporter,
-    writer: LineWriter,
+    lines: Lines,
     pub pool: BufferPool,
     pub rng: Rng,
     pub id: PeerId,
@@ -56,7 +57,7 @@ impl Shell {
             worker_count,
             tracker,
             reporter,
-            writer,
+            lines: Lines::new(writer),
             pool: BufferPool::new(BUFFER_BYTES_MAX),
             rng,
             id,
@@ -143,12 +144,12 @@ impl Shell {
 
     /// Hands what the reporter has to the writer.
     pub(super) fn write(&mut self) {
-        write_out(&mut self.reporter, &self.writer);
+        self.lines.take(&mut self.reporter);
     }
 
     /// Whether the reader of stdout is gone.
     pub(super) fn is_output_closed(&self) -> bool {
-        self.writer.is_out_closed()
+        self.lines.is_out_closed()
     }
 
     /// Ends everything in an orderly way: the summary, the workers, the writer.
@@ -156,24 +157,13 @@ impl Shell {
         let code = self.reporter.finish(now, summary);
         self.write();
         let _ = self.workers.shutdown(Shutdown::HandBack);
-        match self.writer.finish() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
+        match self.lines.finish() {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                // The writer is gone, and a script that gets no data must learn why.
+                eprintln!("shoal-peer: stdout: {error} (check where the output goes)");
+                if code.is_ok() { ExitCode::Io } else { code }
+            }
             _ => code,
-        }
-    }
-}
-
-/// Hands what the reporter has to the writer; what is refused there is progress, or nobody reads.
-pub(super) fn write_out(reporter: &mut Reporter, writer: &LineWriter) {
-    while let Some(output) = reporter.poll_output() {
-        let stream = match output.stream {
-            cli::Stream::Stdout => Stream::Out,
-            cli::Stream::Stderr => Stream::Err,
-        };
-        if output.droppable {
-            writer.send_droppable(stream, output.bytes);
-        } else {
-            let _ = writer.send(stream, output.bytes);
         }
     }
 }
