@@ -20,8 +20,12 @@ impl Get {
         }
     }
 
-    /// Saves the record, unless a worker is doing so.
+    /// Saves the record, unless a worker is doing so. Once everything is here the record is only in the way: the
+    /// finishing takes it.
     pub(super) fn save(&mut self, cx: &mut Context<'_>) {
+        if !matches!(self.stage, Stage::Fetching | Stage::Stopping) {
+            return;
+        }
         let (Some(transfer), Some(meta), Some(files)) = (&cx.transfer, &self.meta, &self.files)
         else {
             return;
