@@ -18,6 +18,8 @@ use crate::wire::native::Request;
 
 /// How often the shared files are looked at, whether they are still what they were.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// And this much rarer for each file, so that looking at many costs next to nothing.
+const LOOK_EVERY_PER_FILE: Duration = Duration::from_millis(2);
 
 /// One path that is shared.
 pub(super) struct Share {
@@ -238,7 +240,7 @@ impl Share {
                 let all = Bitfield::all(meta.piece_count());
                 let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
-                self.look_at = Some(cx.now + LOOK_EVERY);
+                self.look_at = Some(cx.now + look_every(cx));
             }
             // Registered again after the tracker had lost it.
             Stage::Serving => {
@@ -285,7 +287,7 @@ impl Share {
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.look_at.is_some_and(|at| at <= cx.now) {
-            self.look_at = Some(cx.now + LOOK_EVERY);
+            self.look_at = Some(cx.now + look_every(cx));
             if let Some(Files::Shared(files)) = cx.transfer.as_ref().map(|t| t.files.clone()) {
                 cx.submit(Work::Look { files });
             }
@@ -336,6 +338,14 @@ impl Share {
         // While it serves, the tracker's answer to LEAVE is the end.
         self.is_over = !(serving && cx.shell.tracker.client.is_ready());
     }
+}
+
+fn look_every(cx: &Context<'_>) -> Duration {
+    let files = cx
+        .transfer
+        .as_ref()
+        .map_or(0, |transfer| transfer.meta.files().len());
+    LOOK_EVERY + LOOK_EVERY_PER_FILE * files as u32
 }
 
 fn register(cx: &mut Context<'_>, meta: &Metainfo) {
