@@ -149,7 +149,7 @@ impl Contacts {
     /// Contacts that may still be dialled or are being dialled.
     pub(super) fn open_count(&self, leechers_only: bool) -> usize {
         let open = |contact: &&Contact| {
-            !matches!(contact.state, State::Linked(_)) && !(leechers_only && contact.is_seed)
+            !(matches!(contact.state, State::Linked(_)) || leechers_only && contact.is_seed)
         };
         self.contacts.iter().filter(open).count()
     }
