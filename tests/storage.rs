@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha1::{Digest, Sha1};
+use shoal::base::Verdict;
 use shoal::base::{Bitfield, InfoHash, Rng};
 use shoal::storage::{
-    BitsFile, FileSpec, Folder, Layout, PartFiles, PieceHasher, SharedFiles, Verdict,
-    check_and_write, check_target, errno_of, is_disk_full, scan,
+    BitsFile, FileSpec, Folder, Layout, PartFiles, PieceHasher, SharedFiles, check_and_write,
+    check_target, errno_of, is_disk_full, scan,
 };
 
 const HASH: InfoHash = InfoHash([9; 20]);

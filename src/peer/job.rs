@@ -116,7 +116,7 @@ impl Job {
     }
 
     /// The tracker answered.
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         each!(self, job => job.replied(cx, tag, reply));
     }
 

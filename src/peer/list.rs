@@ -38,21 +38,21 @@ impl List {
         );
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, _: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, _: u8, reply: &OwnedReply) {
         let OwnedReply::List {
             next_cursor,
             entries,
         } = reply
         else {
-            cx.fail(&unexpected(&self.what(), &reply));
+            cx.fail(&unexpected(&self.what(), reply));
             self.is_over = true;
             return;
         };
         for entry in entries.iter() {
             cx.tell(Event::File(row(&entry)));
         }
-        self.cursor = next_cursor;
-        if next_cursor == 0 {
+        self.cursor = *next_cursor;
+        if self.cursor == 0 {
             self.is_over = true;
         } else {
             self.ready(cx);

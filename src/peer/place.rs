@@ -123,7 +123,7 @@ fn folder_and_name(
             let why = format!("{} is no name for a file", path.display());
             let name = name.ok_or_else(|| Failure::new(ExitCode::Usage, what, why))?;
             (
-                parent.unwrap_or(Path::new(".")).to_owned(),
+                parent.unwrap_or_else(|| Path::new(".")).to_owned(),
                 name.to_owned(),
                 false,
             )

@@ -34,9 +34,9 @@ impl Remove {
         }
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         if tag == tag::FIND {
-            let found = self.finder.replied(cx, &reply);
+            let found = self.finder.replied(cx, reply);
             self.found(cx, found);
         } else if let Some((info_hash, name)) = self.found.take() {
             cx.tell(Event::Removed { name, info_hash });

@@ -18,7 +18,8 @@ use super::verify::Verify;
 use super::wire_link::Links;
 use crate::base::{PeerId, Rng, Time};
 use crate::cli::{
-    Advertised, ExitCode, Failure, PeerCommand, PeerGlobals, ReachConfig, Reporter, Streams,
+    Advertised, ExitCode, Failure, OutputConfig, PeerCommand, PeerGlobals, ReachConfig, Reporter,
+    Streams,
 };
 use crate::reactor::{Limits, Reactor, raise_nofile_limit};
 use crate::storage::{LineWriter, Workers, cores};
@@ -42,21 +43,34 @@ pub fn run(globals: PeerGlobals, command: PeerCommand) -> ExitCode {
             }
             service.finish(reactor.now())
         }
-        Err((failure, reporter)) => report_failure(*reporter, &failure),
+        Err((failure, reporter)) => say_failure(*reporter, &failure),
     }
 }
 
-/// Says why nothing was begun: one line on stderr, and in JSON the summary as well.
-pub fn report_failure(mut reporter: Reporter, failure: &Failure) -> ExitCode {
+/// Says why nothing could be begun: one line on stderr, and with `json` the summary as well.
+pub fn report_failure(json: bool, failure: &Failure) -> ExitCode {
+    let config = OutputConfig {
+        json,
+        quiet: false,
+        verbosity: 0,
+        progress: false,
+        color: false,
+        dumb: true,
+    };
+    let streams = Streams::of_process();
+    let reporter = Reporter::new(Time::ZERO, "shoal-peer", &[], &config, streams);
+    say_failure(reporter, failure)
+}
+
+fn say_failure(mut reporter: Reporter, failure: &Failure) -> ExitCode {
     let code = super::service::report_only(&mut reporter, Time::ZERO, failure);
     let Ok(writer) = LineWriter::start() else {
         return code;
     };
     super::shell::write_out(&mut reporter, &writer);
-    match writer.finish() {
-        Ok(()) => code,
-        Err(_) => code,
-    }
+    // Where nobody reads, the exit code still tells.
+    let _ = writer.finish();
+    code
 }
 
 type Started = (Reactor, PeerService);
@@ -170,7 +184,7 @@ fn hello(id: PeerId, reach: Option<ReachConfig>, local: Option<SocketAddr>) -> H
 
 fn listen_addrs(advertised: &[Advertised], local: SocketAddr) -> Vec<SocketAddr> {
     if !advertised.is_empty() {
-        let addr = |a: &Advertised| SocketAddr::new(a.ip, a.port.unwrap_or(local.port()));
+        let addr = |a: &Advertised| SocketAddr::new(a.ip, a.port.unwrap_or_else(|| local.port()));
         return advertised.iter().map(addr).collect();
     }
     if !local.ip().is_unspecified() {

@@ -170,7 +170,7 @@ impl PeerService {
             TrackerEvent::Silent => self.close_tracker("the tracker is silent"),
             TrackerEvent::Reply { token, reply } => {
                 let (at, tag) = ((token >> 8) as usize, token as u8);
-                self.with_job(now, at, |job, cx| job.replied(cx, tag, reply));
+                self.with_job(now, at, |job, cx| job.replied(cx, tag, &reply));
             }
             TrackerEvent::Failed { token, why } => {
                 let (at, tag) = ((token >> 8) as usize, token as u8);

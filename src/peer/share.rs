@@ -200,21 +200,21 @@ impl Share {
         }
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         match (tag, reply) {
             (tag::REGISTER, OwnedReply::Register { info_hash, .. }) => {
-                self.registered(cx, info_hash)
+                self.registered(cx, *info_hash);
             }
             (tag::JOIN | tag::PEERS, reply) => {
                 if let Some(transfer) = cx.transfer {
-                    transfer.replied(cx.now, cx.shell.tracker.batch, &reply);
+                    transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
             }
             (tag::LEAVE, _) => self.is_over = true,
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
-                let failure = unexpected(&self.what(), &reply);
+                let failure = unexpected(&self.what(), reply);
                 self.give_up(cx, &failure);
             }
         }

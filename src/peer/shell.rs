@@ -114,18 +114,18 @@ impl Shell {
 
     /// Does the next step towards the tracker.
     pub(super) fn step(&mut self, step: Option<Step>) {
+        let Some(step) = step else { return };
         match step {
-            Some(Step::Resolve) => {
+            Step::Resolve => {
                 let (host, port) = (self.tracker.addr.host.clone(), self.tracker.addr.port);
                 self.submit(NO_JOB, Work::Resolve { host, port });
             }
-            Some(Step::Dial(addr)) => {
+            Step::Dial(addr) => {
                 self.commands.push_back(Command::Connect {
                     addr,
                     tag: TRACKER_DIAL,
                 });
             }
-            None => {}
         }
     }
 

@@ -94,9 +94,9 @@ impl Status {
         }
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         if tag == tag::FIND {
-            let found = self.finder.replied(cx, &reply);
+            let found = self.finder.replied(cx, reply);
             return self.found(cx, found);
         }
         let (
@@ -107,7 +107,7 @@ impl Status {
             Some((_, pieces)),
         ) = (&reply, self.found)
         else {
-            cx.fail(&unexpected(&self.what(), &reply));
+            cx.fail(&unexpected(&self.what(), reply));
             self.is_over = true;
             return;
         };
@@ -115,9 +115,9 @@ impl Status {
             .extend(entries.iter().map(|entry| row(&entry, pieces)));
         self.cursor = *next_cursor;
         if *next_cursor == 0 {
-            self.looked(cx)
+            self.looked(cx);
         } else {
-            self.ready(cx)
+            self.ready(cx);
         }
     }
 

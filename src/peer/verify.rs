@@ -48,9 +48,9 @@ impl Verify {
         }
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         if tag == tag::FIND && self.meta.is_none() {
-            let found = self.finder.replied(cx, &reply);
+            let found = self.finder.replied(cx, reply);
             self.found(cx, found);
         }
     }

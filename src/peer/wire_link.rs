@@ -134,10 +134,11 @@ impl Links {
         transfers: &mut [Option<Transfer>],
         shell: &mut Shell,
     ) -> Result<Option<usize>, Closed> {
-        if let Some(Stage::Greeting(_)) = self.link(conn).map(|link| link.stage) {
-            if !self.greet(now, conn, &mut bytes, transfers, shell)? {
-                return Ok(None);
-            }
+        let stage = self.link(conn).map(|link| link.stage);
+        if matches!(stage, Some(Stage::Greeting(_)))
+            && !self.greet(now, conn, &mut bytes, transfers, shell)?
+        {
+            return Ok(None);
         }
         let Some(link) = self.link_mut(conn) else {
             return Ok(None);

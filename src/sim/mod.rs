@@ -1,1 +1,242 @@
-//! The network without sockets.
+//! The network without sockets: the [`Swarm`](crate::swarm::Swarm) and the [`Registry`](crate::registry::Registry)
+//! that run in production, under virtual time.
+//!
+//! It owns an event heap ordered by time and sequence, conns with one latency each, a serial uplink for each node,
+//! workers with fixed service times, phantom payload, and faults. It writes nothing and prints nothing: its callers
+//! judge the [`Outcome`].
+//!
+//! Invariants:
+//! 1. everything random comes from the scenario's seed, so equal scenarios give equal outcomes, hash included;
+//! 2. what one side of a conn sends arrives at the other in the order in which it was sent, or not at all;
+//! 3. a node sends one block at a time, at the rate of its uplink;
+//! 4. a crashed node's timers, workers and conns are dead: what was scheduled for them misses.
+
+mod faults;
+mod network;
+mod node;
+mod scenario;
+mod tracker;
+mod verdict;
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::base::{PieceBuf, Rng, Time};
+use crate::swarm::Run;
+use network::{Conn, Side, Wire};
+use node::Node;
+pub use scenario::{Life, Outcome, Scenario};
+use tracker::{Answer, Question, Tracker};
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Event {
+    /// A node starts, for the first time or again.
+    Start { node: usize },
+    /// A dialled conn is open at the dialler's side, if there is somebody at the other.
+    Opened { conn: usize },
+    /// A dial has taken long enough.
+    DialTimeout { conn: usize },
+    /// Something arrives at one side of a conn.
+    Deliver { conn: usize, to: Side, what: Wire },
+    /// A node's timer may be due.
+    Timer { node: usize, life: u32 },
+    /// A node's uplink is free again.
+    UplinkFree { node: usize, life: u32 },
+    /// A worker has checked a piece.
+    Checked {
+        node: usize,
+        life: u32,
+        piece: u32,
+        buffer: PieceBuf,
+    },
+    /// A worker has read a run.
+    Loaded {
+        node: usize,
+        life: u32,
+        run: Run,
+        buffer: PieceBuf,
+    },
+    /// Something arrives at the tracker.
+    Asked { node: usize, question: Question },
+    /// The tracker's answer arrives at a node.
+    Answered {
+        node: usize,
+        life: u32,
+        answer: Answer,
+    },
+    /// One conn is cut.
+    Reset,
+    /// One conn falls silent.
+    Silence,
+    /// One node that fetches crashes, and comes back.
+    Crash,
+    /// A node that has everything leaves.
+    Leave { node: usize },
+}
+
+#[derive(Debug)]
+struct Scheduled {
+    at: Time,
+    sequence: u64,
+    event: Event,
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.sequence).cmp(&(other.at, other.sequence))
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Scheduled {}
+
+/// A run in progress.
+#[derive(Debug)]
+pub struct Simulation {
+    scenario: Scenario,
+    rng: Rng,
+    now: Time,
+    sequence: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    nodes: Vec<Node>,
+    conns: Vec<Conn>,
+    tracker: Tracker,
+    outcome: Outcome,
+    /// When the last node had everything.
+    finished_at: Option<Time>,
+}
+
+/// Events after which a run is called endless.
+const EVENTS_MAX: u64 = 200_000_000;
+
+impl Simulation {
+    /// Runs `scenario` to its end, and judges what must hold in every run.
+    pub fn run(scenario: &Scenario) -> Outcome {
+        let mut simulation = Self::new(scenario.clone());
+        while let Some(Reverse(next)) = simulation.queue.pop() {
+            simulation.now = next.at;
+            if simulation.is_over() {
+                break;
+            }
+            simulation.outcome.event_count += 1;
+            assert!(simulation.outcome.event_count < EVENTS_MAX, "it never ends");
+            simulation.fold(next.at.as_nanos());
+            simulation.happen(next.event);
+        }
+        simulation.conclude()
+    }
+
+    fn new(scenario: Scenario) -> Self {
+        let mut rng = Rng::new(scenario.seed);
+        let nodes: Vec<Node> = (0..scenario.node_count())
+            .map(|index| Node::new(index, &scenario, &mut rng))
+            .collect();
+        let tracker = Tracker::new(&scenario);
+        let mut simulation = Self {
+            rng,
+            now: Time::ZERO,
+            sequence: 0,
+            queue: BinaryHeap::new(),
+            outcome: Outcome::new(nodes.len()),
+            nodes,
+            conns: Vec::new(),
+            tracker,
+            finished_at: None,
+            scenario,
+        };
+        simulation.plan_starts();
+        simulation.plan_faults();
+        simulation
+    }
+
+    /// Seeds start at once, the others within the span in which they join.
+    fn plan_starts(&mut self) {
+        for node in 0..self.nodes.len() {
+            let after = if self.nodes[node].is_seed {
+                Duration::ZERO
+            } else {
+                self.random_within(self.scenario.join_span)
+            };
+            self.schedule(after, Event::Start { node });
+        }
+    }
+
+    /// A random duration below `span`.
+    fn random_within(&mut self, span: Duration) -> Duration {
+        let nanos = usize::try_from(span.as_nanos()).expect("spans are a few minutes");
+        Duration::from_nanos(self.rng.below(nanos.max(1)) as u64)
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        self.schedule_at(self.now + after, event);
+    }
+
+    fn schedule_at(&mut self, at: Time, event: Event) {
+        self.sequence += 1;
+        let sequence = self.sequence;
+        self.queue.push(Reverse(Scheduled {
+            at,
+            sequence,
+            event,
+        }));
+    }
+
+    /// Makes `value` part of the outcome's hash.
+    fn fold(&mut self, value: u64) {
+        let mixed = (self.outcome.hash.rotate_left(23) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.outcome.hash = mixed ^ (mixed >> 29);
+    }
+
+    fn is_over(&mut self) -> bool {
+        if self.finished_at.is_none() && self.nodes.iter().all(|node| node.completed_at.is_some()) {
+            self.finished_at = Some(self.now);
+        }
+        let end = match self.finished_at {
+            Some(at) => at + self.scenario.linger,
+            None => Time::ZERO + self.scenario.time_max,
+        };
+        self.now > end
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Start { node } => self.start(node),
+            Event::Opened { conn } => self.opened(conn),
+            Event::DialTimeout { conn } => self.dial_timed_out(conn),
+            Event::Deliver { conn, to, what } => self.deliver(conn, to, what),
+            Event::Timer { node, life } => self.timer(node, life),
+            Event::UplinkFree { node, life } => self.uplink_free(node, life),
+            Event::Checked {
+                node,
+                life,
+                piece,
+                buffer,
+            } => self.checked(node, life, piece, buffer),
+            Event::Loaded {
+                node,
+                life,
+                run,
+                buffer,
+            } => self.loaded(node, life, run, buffer),
+            Event::Asked { node, question } => self.asked(node, question),
+            Event::Answered { node, life, answer } => self.answered(node, life, answer),
+            Event::Reset => self.reset_one(),
+            Event::Silence => self.silence_one(),
+            Event::Crash => self.crash_one(),
+            Event::Leave { node } => self.stop(node),
+        }
+    }
+}

@@ -38,11 +38,19 @@ impl Announcer {
         self.batch = batch;
     }
 
-    /// We joined with our whole bitmap: nothing is left to report.
-    pub(super) fn joined(&mut self) {
-        self.verified.clear();
-        self.report_at = None;
+    /// We joined. What was verified since the bitmap was sent is not in it, so whatever is noted here is reported soon:
+    /// a report may repeat what the bitmap said.
+    pub(super) fn joined(&mut self, now: Time) {
+        if !self.verified.is_empty() {
+            self.report_at.get_or_insert(now + self.batch);
+        }
         self.ask_after = ASK_AFTER_MIN;
+        self.ask_at = None;
+    }
+
+    /// We lack peers: from now on it is time, sooner or later, to ask for more.
+    pub(super) fn lacking(&mut self, now: Time) {
+        self.ask_at.get_or_insert(now + self.ask_after);
     }
 
     /// `piece` is verified.
@@ -76,11 +84,7 @@ impl Announcer {
 
     /// Whether to ask for more peers now, given that we lack some; each time it waits longer.
     pub(super) fn ask_is_due(&mut self, now: Time) -> bool {
-        let Some(at) = self.ask_at else {
-            self.ask_at = Some(now + self.ask_after);
-            return false;
-        };
-        if at > now {
+        if self.ask_at.is_none_or(|at| at > now) {
             return false;
         }
         self.ask_after = (self.ask_after * 2).min(ASK_AFTER_MAX);
@@ -130,18 +134,26 @@ mod tests {
             announcer.report_is_due(Time::ZERO),
             "the rest follows at once"
         );
-        announcer.joined();
-        assert_eq!(
-            announcer.next_due(),
-            None,
-            "a join carries the whole bitmap"
-        );
+    }
+
+    #[test]
+    fn what_is_verified_while_we_join_is_reported() {
+        let mut announcer = Announcer::default();
+        announcer.verified(Time::ZERO, 7);
+        assert!(announcer.report_is_due(Time::MAX), "and nobody takes it");
+        announcer.joined(Time::ZERO);
+        let due = announcer.next_due().expect("a report is waiting");
+        assert!(announcer.report_is_due(due));
+        let mut pieces = Vec::new();
+        announcer.take(due, &mut pieces);
+        assert_eq!(pieces, [7]);
     }
 
     #[test]
     fn calls_for_peers_grow_rarer() {
         let (mut announcer, mut now) = (Announcer::default(), Time::ZERO);
         let mut calls = Vec::new();
+        announcer.lacking(now);
         for second in 0..120 {
             if announcer.ask_is_due(now) {
                 calls.push(second);

@@ -2,7 +2,7 @@
 //!
 //! A contact is one remote peer, with one or more addresses that are tried in turn.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::PeerKey;
@@ -149,20 +149,20 @@ impl Contacts {
     /// Contacts that may still be dialled or are being dialled.
     pub(super) fn open_count(&self, leechers_only: bool) -> usize {
         let open = |contact: &&Contact| {
-            !matches!(contact.state, State::Linked(_)) && !(leechers_only && contact.is_seed)
+            !(matches!(contact.state, State::Linked(_)) || leechers_only && contact.is_seed)
         };
         self.contacts.iter().filter(open).count()
     }
 
-    /// The dial of `addr` came to nothing, or its handshake did.
-    pub(super) fn failed(&mut self, now: Time, addr: SocketAddr, rng: &mut Rng) {
+    /// The dial of `addr` came to nothing, or its handshake did; says who was dialled, if that is known.
+    pub(super) fn failed(&mut self, now: Time, addr: SocketAddr, rng: &mut Rng) -> Option<PeerId> {
         let dialling =
             |contact: &Contact| contact.state == State::Dialling && contact.addrs.contains(&addr);
-        let Some(at) = self.contacts.iter().position(dialling) else {
-            return;
-        };
+        let at = self.contacts.iter().position(dialling)?;
         self.dialling_count -= 1;
+        let id = self.contacts[at].id;
         self.put_off(at, now, rng);
+        id
     }
 
     fn put_off(&mut self, at: usize, now: Time, rng: &mut Rng) {
@@ -207,14 +207,10 @@ impl Contacts {
         }
     }
 
-    /// A contact of this id got a link other than by our dial: what it dials of ours is given up.
-    pub(super) fn first_addr(&self, id: PeerId) -> Option<SocketAddr> {
-        self.contacts
-            .iter()
-            .find(|contact| contact.id == Some(id))?
-            .addrs
-            .first()
-            .copied()
+    /// Where the peer that is called `id` listens at `ip`, as far as we were told.
+    pub(super) fn addr_at(&self, id: PeerId, ip: IpAddr) -> Option<SocketAddr> {
+        let mut named = self.contacts.iter().filter(|c| c.id == Some(id));
+        named.find_map(|c| c.addrs.iter().copied().find(|addr| addr.ip() == ip))
     }
 
     /// Forgets every contact that is called `id` or has `addr`, and is not linked.

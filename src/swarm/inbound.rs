@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::landing::UNREQUESTED_MAX;
 use super::links::Reason;
 use super::peer::PeerKey;
 use super::{Output, Swarm, timers};
@@ -24,10 +25,13 @@ impl Swarm {
             Message::KeepAlive | Message::Port { .. } | Message::Extended { .. } => Ok(()),
             Message::Choke => {
                 peer.is_choking = true;
-                if !fast {
-                    self.lose_requests(key, true);
-                    self.hungry = true;
+                if fast {
+                    // What it owes it sends or rejects; the rest of its pieces is for others.
+                    self.disown_all(now, key);
+                } else {
+                    self.lose_requests(now, key, true);
                 }
+                self.hungry = true;
                 Ok(())
             }
             Message::Unchoke => {
@@ -137,12 +141,11 @@ impl Swarm {
             self.send(key, Message::Reject(request));
             return Ok(());
         }
-        if queued >= waiting_max * 2 {
-            return Err(Reason::TooManyRequests);
-        }
         // Without the fast extension a request may cross our choke on the wire: it is dropped, as the choke said.
         if peer.am_choking {
             Ok(())
+        } else if queued >= waiting_max {
+            Err(Reason::TooManyRequests)
         } else {
             Err(Reason::BadRequest)
         }
@@ -155,7 +158,11 @@ impl Swarm {
             return;
         };
         peer.requests.remove(at);
-        if peer.hello.fast {
+        let fast = peer.hello.fast;
+        if at == 0 && !peer.requests.is_empty() {
+            self.outputs.push_back(Output::Upload { peer: key });
+        }
+        if fast {
             self.send(key, Message::Reject(request));
         }
     }
@@ -173,7 +180,15 @@ impl Swarm {
             peer.cancelled.remove(at);
             return Ok(());
         }
-        let at = peer.asked.iter().position(names).ok_or(Reason::BadReject)?;
+        let Some(at) = peer.asked.iter().position(names) else {
+            peer.unasked_count += 1;
+            let is_nuisance = peer.unasked_count > UNREQUESTED_MAX;
+            return if is_nuisance {
+                Err(Reason::BadReject)
+            } else {
+                Ok(())
+            };
+        };
         let asked = peer.asked.remove(at).expect("it was just found");
         // Whoever rejects while it lets us ask would only reject again: it is asked nothing for a moment.
         if !peer.is_choking {
@@ -181,7 +196,7 @@ impl Swarm {
             self.deadlines
                 .bring_forward(timers::SWEEP, now + REJECT_PAUSE);
         }
-        self.disown(key, asked.piece);
+        self.disown(now, key, asked.piece);
         self.release(asked);
         self.hungry = true;
         Ok(())

@@ -11,8 +11,9 @@ use super::{Output, Swarm};
 use crate::base::{PieceBuf, Time, Verdict};
 use crate::wire::peer::BlockRequest;
 
-/// Blocks that a peer may send unasked before it is dropped; a few may cross a choke or a time-out.
-const UNREQUESTED_MAX: u32 = 256;
+/// Blocks that a peer may send, or requests that it may reject, unasked before it is dropped: a few may come later than
+/// we remember what we took back.
+pub(super) const UNREQUESTED_MAX: u32 = 256;
 
 impl Swarm {
     /// The head of a block came: its bytes follow.
@@ -41,9 +42,7 @@ impl Swarm {
             }
         }
         let goes = match &mut self.pieces[request.piece as usize] {
-            PieceState::Arriving(arriving)
-                if expected && !(arriving.is_suspect && arriving.owner != Some(key)) =>
-            {
+            PieceState::Arriving(arriving) if expected && arriving.takes_from(key) => {
                 match &mut arriving.blocks[block as usize] {
                     state if state.landed => Goes::Away,
                     state if state.landing.is_none() => {
@@ -138,7 +137,7 @@ impl Swarm {
         }
         if let Some(arriving) = self.arriving(piece) {
             if arriving.blocks[block as usize].landed && arriving.blocks[block as usize].asked > 0 {
-                self.cancel_others(key, piece, block);
+                self.cancel_others(now, key, piece, block);
             }
             if self
                 .arriving(piece)
@@ -192,7 +191,7 @@ impl Swarm {
     fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
         let BlockRequest { piece, begin, len } = incoming.request;
         let sender = Sender {
-            peer: key,
+            id: self.peers[key.slot()].hello.id,
             account: self.peers[key.slot()].account,
         };
         let Some(arriving) = self.arriving(piece) else {
@@ -202,7 +201,8 @@ impl Swarm {
         let usable = match incoming.goes {
             Goes::Away => false,
             Goes::InPlace => state.landing == Some(key),
-            Goes::Aside => !state.landed,
+            // The piece may have failed meanwhile, and be another's alone to send.
+            Goes::Aside => !state.landed && arriving.takes_from(key),
         };
         if !usable {
             return false;
@@ -257,7 +257,7 @@ impl Swarm {
                 self.config.pool.restore(buffer);
                 self.picker.insert(piece);
                 if let [sender] = senders[..] {
-                    self.ban(sender.peer, sender.account, piece);
+                    self.ban(sender, piece);
                 } else {
                     self.suspects.insert(piece);
                 }

@@ -66,11 +66,13 @@ impl Ledger {
         self.banned.push((id, addr));
     }
 
-    /// Whether a peer of this name or at this address is banned. Behind a loopback address there may be many
-    /// peers, so there the port counts as well.
+    /// Whether the peer at this address is banned, or the one of this name on this host. Behind a loopback address
+    /// there may be many peers, so there the port or the name counts as well. A name alone bans nobody: anybody can
+    /// take another's.
     pub fn is_banned(&self, id: Option<PeerId>, addr: SocketAddr) -> bool {
         self.banned.iter().any(|&(banned_id, banned)| {
-            id == Some(banned_id) || banned == addr || same_host(banned.ip(), addr.ip())
+            let same_name = id == Some(banned_id) && banned.ip() == addr.ip();
+            same_name || banned == addr || same_host(banned.ip(), addr.ip())
         })
     }
 
@@ -96,6 +98,7 @@ mod tests {
         assert!(ledger.is_banned(Some(liar), ([127, 0, 0, 1], 8).into()));
         assert!(ledger.is_banned(None, ([127, 0, 0, 1], 7).into()));
         assert!(!ledger.is_banned(Some(other), ([127, 0, 0, 1], 8).into()));
+        assert!(!ledger.is_banned(Some(liar), ([10, 0, 0, 2], 7).into()));
         ledger.ban(liar, ([10, 0, 0, 1], 7).into());
         assert!(ledger.is_banned(Some(other), ([10, 0, 0, 1], 9).into()));
     }

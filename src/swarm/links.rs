@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::contacts::Found;
 use super::peer::{Hello, Peer, PeerKey};
+use super::pieces::Sender;
 use super::{Output, Swarm};
 use crate::base::{PeerId, Time};
 use crate::wire::peer::Message;
@@ -137,7 +138,11 @@ impl Swarm {
 
     fn insert(&mut self, now: Time, hello: Hello) -> PeerKey {
         self.generation = self.generation.wrapping_add(1);
-        let addr = self.contacts.first_addr(hello.id).unwrap_or(hello.remote);
+        // Anybody can take another's name, so only an address on the host that we see is believed to be its own.
+        let listens_at = self.contacts.addr_at(hello.id, hello.remote.ip());
+        let addr = listens_at
+            .filter(|_| !hello.dialled)
+            .unwrap_or(hello.remote);
         let account = self.ledger.open(addr);
         let pieces = self.geometry.piece_count();
         let slot = self
@@ -169,7 +174,7 @@ impl Swarm {
         if self.peer(key).is_none() {
             return;
         }
-        self.lose_requests(key, false);
+        self.lose_requests(now, key, false);
         self.stop_landing(key);
         let peer = self.peers.remove(key.slot());
         if peer.counted_whole {
@@ -224,6 +229,15 @@ impl Swarm {
         self.arm_dial();
     }
 
+    /// A dial came to nothing; maybe because the other side kept the conn that it had dialled itself.
+    pub(super) fn dial_failed(&mut self, now: Time, addr: SocketAddr) {
+        let id = self.contacts.failed(now, addr, &mut self.rng);
+        if let Some((id, key)) = id.and_then(|id| Some((id, self.key_of(id)?))) {
+            self.contacts.linked(key, id, None);
+        }
+        self.contacts_changed = true;
+    }
+
     /// Whether we look for more links.
     pub(super) fn wants_links(&self) -> bool {
         self.peers.len() < LINKS_WANTED.min(self.config.links_max)
@@ -231,26 +245,26 @@ impl Swarm {
 
     /// Whether more contacts would help.
     pub(super) fn lacks_peers(&self) -> bool {
-        let open = self.peers.len() + self.contacts.open_count(false);
-        !self.is_complete() && open < LINKS_WANTED
+        let links = self.peers.len();
+        !self.is_complete()
+            && links < LINKS_WANTED
+            && links + self.contacts.open_count(false) < LINKS_WANTED
     }
 
-    /// Bans the peer behind `account`, closes its link if there still is one, and accuses it before the tracker.
-    pub(super) fn ban(&mut self, key: PeerKey, account: u32, piece: u32) {
-        let addr = self.ledger.accounts()[account as usize].addr;
-        let Some(peer) = self.peer(key) else {
-            self.ledger.ban(PeerId([0; 20]), addr);
-            self.outputs.push_back(Output::Accuse { addr, piece });
-            return;
-        };
-        let (id, remote): (PeerId, SocketAddr) = (peer.hello.id, peer.hello.remote);
+    /// Bans who sent a wrong piece, closes its link if there is one, and accuses it before the tracker.
+    pub(super) fn ban(&mut self, sender: Sender, piece: u32) {
+        let (id, addr): (PeerId, SocketAddr) = (
+            sender.id,
+            self.ledger.accounts()[sender.account as usize].addr,
+        );
         self.ledger.ban(id, addr);
         self.contacts.forget(id, addr);
-        if remote != addr {
-            self.ledger.ban(id, remote);
-        }
         self.outputs.push_back(Output::Accuse { addr, piece });
-        self.disconnect(key, Reason::CorruptPiece);
+        if let Some(key) = self.key_of(id)
+            && self.peers[key.slot()].hello.remote.ip() == addr.ip()
+        {
+            self.disconnect(key, Reason::CorruptPiece);
+        }
     }
 
     /// The extension handshake told us of the other side.

@@ -170,7 +170,7 @@ pub enum Input<'a> {
         /// The address dialled.
         addr: SocketAddr,
     },
-    /// The tracker has our whole bitmap.
+    /// The tracker has our bitmap, as it was when it was sent.
     Joined {
         /// How long to collect reports.
         batch: Duration,
@@ -287,6 +287,8 @@ pub struct Swarm {
     cache: Cache,
     /// Peers whose next upload waits for room in the cache.
     starved: VecDeque<PeerKey>,
+    /// A piece could not begin because the pool had no buffer for it.
+    lacks_buffer: bool,
     ledger: Ledger,
     counts: Counts,
     deadlines: Deadlines<{ timers::KINDS }>,
@@ -326,6 +328,7 @@ impl Swarm {
             contacts_changed: false,
             announcer: Announcer::default(),
             starved: VecDeque::new(),
+            lacks_buffer: false,
             ledger: Ledger::default(),
             counts: Counts::default(),
             deadlines: Deadlines::default(),
@@ -369,13 +372,10 @@ impl Swarm {
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(peers, now),
             Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
-            Input::DialFailed { addr } => {
-                self.contacts.failed(now, addr, &mut self.rng);
-                self.contacts_changed = true;
-            }
+            Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
-                self.announcer.joined();
+                self.announcer.joined(now);
             }
         }
         self.settle(now);

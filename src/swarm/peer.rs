@@ -63,6 +63,8 @@ pub(super) enum Goes {
 
 /// Nothing is known yet of how fast a peer is.
 const FIRST_PIPELINE_BLOCKS: usize = 64;
+/// Requests taken back that are remembered for each link.
+const CANCELLED_MAX: usize = 1_024;
 /// How much of a peer's own pace we ask ahead of it.
 const PIPELINE_TIME_SECONDS: f64 = 0.4;
 /// Fewest requests in flight to a peer in good standing (libtorrent's least is 2; on a LAN 8 hides a turn of the loop).
@@ -96,7 +98,7 @@ pub(super) struct Peer {
     /// Requests it takes at a time (`reqq` of BEP 10).
     pub requests_max: usize,
     pub asked: VecDeque<Asked>,
-    /// Requests that were taken back, and may still be answered.
+    /// Requests that were taken back, and when; they may still be answered.
     pub cancelled: VecDeque<Asked>,
     /// The arriving piece that is this peer's task.
     pub current: Option<u32>,
@@ -109,7 +111,7 @@ pub(super) struct Peer {
     pub progress_at: Time,
     /// It rejected a request although it has us unchoked, and is asked nothing before this.
     pub resume_at: Time,
-    /// Blocks that came unasked.
+    /// Blocks and rejects that came unasked.
     pub unasked_count: u32,
 
     /// What it asks of us.
@@ -157,6 +159,14 @@ impl Peer {
             down: Rate::default(),
             up: Rate::default(),
         }
+    }
+
+    /// Remembers a request that is taken back, so that an answer under way harms nobody.
+    pub(super) fn take_back(&mut self, now: Time, asked: Asked) {
+        if self.cancelled.len() == CANCELLED_MAX {
+            self.cancelled.pop_front();
+        }
+        self.cancelled.push_back(Asked { at: now, ..asked });
     }
 
     /// Whether requests may go to it now.

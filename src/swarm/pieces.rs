@@ -4,7 +4,7 @@
 //! write to a piece that is being hashed.
 
 use super::PeerKey;
-use crate::base::PieceBuf;
+use crate::base::{PeerId, PieceBuf};
 
 /// Where one piece stands.
 #[derive(Debug)]
@@ -22,7 +22,8 @@ pub(super) enum PieceState {
 /// Somebody who sent blocks of a piece: enough to ban them when they are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sender {
-    pub peer: PeerKey,
+    /// What it calls itself.
+    pub id: PeerId,
     /// Index into the swarm's ledger, which outlives the link.
     pub account: u32,
 }
@@ -115,6 +116,11 @@ impl Arriving {
         }
     }
 
+    /// Whether blocks that `peer` sends are taken.
+    pub(super) fn takes_from(&self, peer: PeerKey) -> bool {
+        !self.is_suspect || self.owner == Some(peer)
+    }
+
     /// Whether every block is here.
     pub(super) fn is_complete(&self) -> bool {
         self.landed_count as usize == self.blocks.len()
@@ -147,7 +153,7 @@ mod tests {
         generation: 0,
     };
     const SENDER: Sender = Sender {
-        peer: PEER,
+        id: PeerId([1; 20]),
         account: 0,
     };
 

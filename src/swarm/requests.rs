@@ -5,6 +5,7 @@
 
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, PieceState};
+use super::upload::RETRY_AFTER;
 use super::{Order, Output, PeerOrder, Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::{BLOCK_LEN, Message};
@@ -13,8 +14,6 @@ use crate::wire::peer::{BLOCK_LEN, Message};
 const RANDOM_FIRST_PIECES: u32 = 4;
 /// Requests for one block at a time, in the end game.
 const ASKED_MAX: u8 = 2;
-/// Requests taken back that are remembered for each link.
-const CANCELLED_MAX: usize = 1_024;
 
 impl Swarm {
     /// Gives every peer as much to do as it can take, in the order that the user chose.
@@ -28,6 +27,8 @@ impl Swarm {
             }
             PeerOrder::RoundRobin => {}
         }
+        // Whoever let requests wait gets what the others leave; else the last blocks would go back to the silent.
+        keys.sort_by_key(|key| self.peers[key.slot()].is_snubbed);
         for key in keys {
             self.fill(now, key);
         }
@@ -41,7 +42,7 @@ impl Swarm {
             if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
                 return;
             }
-            let Some((piece, block)) = self.next_block(key) else {
+            let Some((piece, block)) = self.next_block(now, key) else {
                 return;
             };
             self.ask(now, key, piece, block);
@@ -87,7 +88,7 @@ impl Swarm {
     }
 
     /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
-    fn next_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    fn next_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         if let Some(found) = self.own_block(key) {
             return Some(found);
         }
@@ -98,7 +99,7 @@ impl Swarm {
             self.peers[key.slot()].current = Some(piece);
             return self.own_block(key);
         }
-        if self.open_piece(key) {
+        if self.open_piece(now, key) {
             return self.own_block(key);
         }
         if self.unasked_count > 0 {
@@ -129,7 +130,7 @@ impl Swarm {
     }
 
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
-    fn open_piece(&mut self, key: PeerKey) -> bool {
+    fn open_piece(&mut self, now: Time, key: PeerKey) -> bool {
         let first = self.have.count() < RANDOM_FIRST_PIECES;
         let order = if first {
             Order::Random
@@ -151,6 +152,9 @@ impl Swarm {
                 break buffer;
             }
             if !self.cache.evict_one() {
+                self.lacks_buffer = true;
+                self.deadlines
+                    .set_if_idle(timers::STARVED, now + RETRY_AFTER);
                 return false;
             }
         };
@@ -213,30 +217,45 @@ impl Swarm {
     }
 
     /// A peer no longer has a piece as its task. A suspect piece begins anew: one peer must send all of it.
-    pub(super) fn disown(&mut self, key: PeerKey, piece: u32) {
+    pub(super) fn disown(&mut self, now: Time, key: PeerKey, piece: u32) {
         let Some(arriving) = self.arriving(piece).filter(|a| a.owner == Some(key)) else {
             return;
         };
         if arriving.is_suspect {
-            self.abandon(piece);
+            self.abandon(now, piece);
         } else {
             self.with_arriving(piece, |arriving| arriving.owner = None);
         }
     }
 
-    /// Gives up what has arrived of a piece.
-    fn abandon(&mut self, piece: u32) {
+    /// A peer has no task any more. It may have had one of which no block was asked for just now.
+    pub(super) fn disown_all(&mut self, now: Time, key: PeerKey) {
+        let owned = |&piece: &u32| self.arriving(piece).is_some_and(|a| a.owner == Some(key));
+        let owned: Vec<u32> = self.arriving.iter().copied().filter(owned).collect();
+        for piece in owned {
+            self.disown(now, key, piece);
+        }
+    }
+
+    /// Gives up what has arrived of a piece, and takes back what is asked of it.
+    fn abandon(&mut self, now: Time, piece: u32) {
         let arriving = self.take_arriving(piece);
         self.pieces[piece as usize] = PieceState::Missing;
         self.arriving_bytes -= arriving.buffer.len();
         self.config.pool.restore(arriving.buffer);
         self.picker.insert(piece);
-        for (_, peer) in &mut self.peers {
-            peer.asked
-                .iter()
-                .filter(|a| a.piece == piece)
-                .for_each(|&a| peer.cancelled.push_back(a));
-            peer.asked.retain(|asked| asked.piece != piece);
+        let keys: Vec<PeerKey> = self.keys().collect();
+        for key in keys {
+            let peer = &mut self.peers[key.slot()];
+            let asked = std::mem::take(&mut peer.asked).into_iter();
+            let (lost, kept): (Vec<Asked>, Vec<Asked>) =
+                asked.partition(|asked| asked.piece == piece);
+            peer.asked = kept.into();
+            for asked in lost {
+                self.peers[key.slot()].take_back(now, asked);
+                let request = self.geometry.block(piece, asked.block);
+                self.send(key, Message::Cancel(request));
+            }
         }
     }
 
@@ -256,22 +275,17 @@ impl Swarm {
 
     /// Frees everything that a peer was asked for. With `may_answer` the requests are remembered, so that blocks
     /// that are already under way harm nobody.
-    pub(super) fn lose_requests(&mut self, key: PeerKey, may_answer: bool) {
+    pub(super) fn lose_requests(&mut self, now: Time, key: PeerKey, may_answer: bool) {
         let peer = &mut self.peers[key.slot()];
         let asked = std::mem::take(&mut peer.asked);
         peer.current = None;
         for &asked in &asked {
             self.release(asked);
         }
-        for &asked in &asked {
-            self.disown(key, asked.piece);
-        }
+        self.disown_all(now, key);
         if may_answer {
-            let cancelled = &mut self.peers[key.slot()].cancelled;
-            cancelled.extend(asked);
-            while cancelled.len() > CANCELLED_MAX {
-                cancelled.pop_front();
-            }
+            let peer = &mut self.peers[key.slot()];
+            asked.iter().for_each(|&asked| peer.take_back(now, asked));
         }
     }
 
@@ -286,7 +300,7 @@ impl Swarm {
         for request in requests {
             self.send(key, Message::Cancel(request));
         }
-        self.lose_requests(key, true);
+        self.lose_requests(now, key, true);
         let peer = &mut self.peers[key.slot()];
         peer.is_snubbed = true;
         peer.progress_at = now;
@@ -294,7 +308,7 @@ impl Swarm {
     }
 
     /// Takes the requests for a block back from everybody but `except`, since it is here.
-    pub(super) fn cancel_others(&mut self, except: PeerKey, piece: u32, block: u32) {
+    pub(super) fn cancel_others(&mut self, now: Time, except: PeerKey, piece: u32, block: u32) {
         let holders: Vec<PeerKey> = self
             .keys()
             .filter(|&key| key != except)
@@ -310,7 +324,7 @@ impl Swarm {
             let names = |asked: &Asked| (asked.piece, asked.block) == (piece, block);
             let at = peer.asked.iter().position(names).expect("it was just seen");
             let asked = peer.asked.remove(at).expect("it was just seen");
-            peer.cancelled.push_back(asked);
+            peer.take_back(now, asked);
             self.release(asked);
             self.send(key, Message::Cancel(self.geometry.block(piece, block)));
             self.hungry = true;

@@ -14,7 +14,7 @@ pub(super) const SWEEP: usize = 0;
 pub(super) const ROTATE: usize = 1;
 /// Dials who is due.
 const DIAL: usize = 2;
-/// Retries uploads for which there was no room.
+/// Retries that for which there was no room.
 pub(super) const STARVED: usize = 3;
 /// Gives the cache back when nobody downloads from us.
 pub(super) const CACHE_IDLE: usize = 4;
@@ -55,9 +55,7 @@ impl Swarm {
         if self.announcer.report_is_due(now) {
             self.outputs.push_back(Output::Report);
         }
-        if !self.lacks_peers() {
-            self.announcer.satisfied();
-        } else if self.announcer.ask_is_due(now) {
+        if self.lacks_peers() && self.announcer.ask_is_due(now) {
             self.outputs.push_back(Output::WantPeers);
         }
     }
@@ -66,6 +64,11 @@ impl Swarm {
     pub(super) fn arm_timers(&mut self, now: Time) {
         if !self.peers.is_empty() {
             self.deadlines.set_if_idle(SWEEP, now + SWEEP_EVERY_MIN);
+        }
+        if self.lacks_peers() {
+            self.announcer.lacking(now);
+        } else {
+            self.announcer.satisfied();
         }
     }
 

@@ -24,8 +24,9 @@ pub struct Upload {
 
 /// How far ahead of the block that is sent its successors are read, in blocks: two runs.
 const READ_AHEAD_BLOCKS: usize = 2 * (RUN_BYTES / BLOCK_LEN) as usize;
-/// How soon those are tried again for whom the cache had no room.
-const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// How soon it is tried again when there was no room in the cache, or no buffer in the pool: what holds them may be
+/// another swarm's, or queued on a conn, and nobody tells when it is given back.
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 impl Swarm {
     /// The next block to send to a peer, if its bytes are in memory; otherwise they are sent for.
@@ -107,8 +108,9 @@ impl Swarm {
         }
     }
 
-    /// Lets those try again for whom the cache had no room.
+    /// Lets those try again for whom there was no room.
     pub(super) fn feed_starved(&mut self) {
+        self.hungry |= std::mem::take(&mut self.lacks_buffer);
         while let Some(peer) = self.starved.pop_front() {
             self.outputs.push_back(Output::Upload { peer });
         }

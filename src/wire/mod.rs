@@ -1,4 +1,4 @@
-//! Bytes ⇄ values: bencode, metainfo, the peer wire.
+//! Bytes ⇄ values: bencode, metainfo, the peer wire, the native protocol of the tracker.
 //!
 //! Owns what every format shares: a checked reader, big-endian writing, and the one error of the wire. Keeps no state
 //! but the stream decoder's, opens nothing, and never panics on input: what others sent ends in a value or in a

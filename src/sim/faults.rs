@@ -1,0 +1,66 @@
+//! What goes wrong: conns are cut or fall silent, nodes crash and come back.
+
+use std::time::Duration;
+
+use super::network::Side;
+use super::{Event, Simulation};
+
+/// How long a crashed node is away, at least.
+const AWAY_TIME_MIN: Duration = Duration::from_millis(500);
+
+impl Simulation {
+    /// Spreads the faults over their span.
+    pub(super) fn plan_faults(&mut self) {
+        for _ in 0..self.scenario.reset_count {
+            let after = self.random_within(self.scenario.fault_span);
+            self.schedule(after, Event::Reset);
+        }
+        for _ in 0..self.scenario.silence_count {
+            let after = self.random_within(self.scenario.fault_span);
+            self.schedule(after, Event::Silence);
+        }
+        for _ in 0..self.scenario.crash_count {
+            let after = self.random_within(self.scenario.fault_span);
+            self.schedule(after, Event::Crash);
+        }
+    }
+
+    /// A conn that carries a link and was not struck yet.
+    fn some_conn(&mut self) -> Option<usize> {
+        let live: Vec<usize> = (0..self.conns.len())
+            .filter(|&conn| self.conns[conn].is_linked() && !self.conns[conn].is_silent)
+            .collect();
+        self.rng.pick(&live).copied()
+    }
+
+    pub(super) fn reset_one(&mut self) {
+        if let Some(conn) = self.some_conn() {
+            let side = if self.rng.below(2) == 0 {
+                Side::Dialler
+            } else {
+                Side::Acceptor
+            };
+            let end = *self.conns[conn].end(side);
+            self.close(conn, side);
+            let peer = end.key.expect("only conns with links are struck");
+            self.input(end.node, crate::swarm::Input::Disconnected { peer });
+        }
+    }
+
+    pub(super) fn silence_one(&mut self) {
+        if let Some(conn) = self.some_conn() {
+            self.conns[conn].is_silent = true;
+        }
+    }
+
+    pub(super) fn crash_one(&mut self) {
+        let fetching: Vec<usize> = (self.scenario.first_getter()..self.nodes.len())
+            .filter(|&node| self.nodes[node].is_up && self.nodes[node].completed_at.is_none())
+            .collect();
+        if let Some(&node) = self.rng.pick(&fetching) {
+            self.stop(node);
+            let away = AWAY_TIME_MIN + self.random_within(AWAY_TIME_MIN);
+            self.schedule(away, Event::Start { node });
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Conns: dialled in one round trip, in order, with one latency, until they are closed, cut or silent.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Event, Simulation};
+use crate::base::{PeerId, Time};
+use crate::swarm::{Hello, Input, PeerKey, Reason};
+use crate::wire::peer::{BlockRequest, Message};
+
+/// How long a dial may take, handshakes included.
+const DIAL_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// One of the two sides of a conn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Dialler,
+    Acceptor,
+}
+
+impl Side {
+    pub(super) fn other(self) -> Self {
+        match self {
+            Self::Dialler => Self::Acceptor,
+            Self::Acceptor => Self::Dialler,
+        }
+    }
+}
+
+/// What a conn carries.
+#[derive(Clone, Debug)]
+pub(super) enum Wire {
+    Handshake { id: PeerId, fast: bool },
+    Possession(Box<[u8]>),
+    Message(Message<'static>),
+    Block { request: BlockRequest, spoilt: bool },
+    Closed,
+}
+
+impl Wire {
+    /// A number for the outcome's hash.
+    fn digest(&self) -> u64 {
+        match self {
+            Self::Handshake { id, .. } => u64::from(id.0[19]),
+            Self::Possession(bytes) => 0x100 + bytes.len() as u64,
+            Self::Message(message) => {
+                let mut bytes = Vec::with_capacity(20);
+                message.encode(&mut bytes);
+                let fold = |sum: u64, &byte: &u8| sum.wrapping_mul(257) + u64::from(byte);
+                bytes.iter().fold(0, fold)
+            }
+            Self::Block { request, spoilt } => {
+                u64::from(request.piece) << 32 | u64::from(request.begin) | u64::from(*spoilt)
+            }
+            Self::Closed => 0xff,
+        }
+    }
+}
+
+/// One side's view of a conn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub node: usize,
+    /// The link that it carries, once the handshakes are done.
+    pub key: Option<PeerKey>,
+    pub is_open: bool,
+    /// When the last thing sent to this side arrives: nothing arrives before it.
+    arrives_at: Time,
+}
+
+/// A conn.
+#[derive(Debug)]
+pub(super) struct Conn {
+    ends: [End; 2],
+    latency: Duration,
+    pub is_silent: bool,
+}
+
+impl Conn {
+    pub(super) fn end(&self, side: Side) -> &End {
+        &self.ends[side as usize]
+    }
+
+    fn end_mut(&mut self, side: Side) -> &mut End {
+        &mut self.ends[side as usize]
+    }
+
+    /// Whether it carries a link on both sides.
+    pub(super) fn is_linked(&self) -> bool {
+        self.ends.iter().all(|end| end.is_open && end.key.is_some())
+    }
+}
+
+impl Simulation {
+    /// A node dials an address.
+    pub(super) fn dial(&mut self, node: usize, addr: SocketAddr) {
+        let Some(other) = self.nodes.iter().position(|other| other.addr == addr) else {
+            panic!("nobody was ever named at {addr}");
+        };
+        let latency = self.scenario.latency + self.random_within(self.scenario.latency_jitter);
+        let end = |node| End {
+            node,
+            key: None,
+            is_open: true,
+            arrives_at: Time::ZERO,
+        };
+        let conn = self.conns.len();
+        self.outcome.dial_count += 1;
+        self.conns.push(Conn {
+            ends: [end(node), end(other)],
+            latency,
+            is_silent: false,
+        });
+        self.conns[conn].end_mut(Side::Acceptor).is_open = false;
+        self.schedule(latency * 2, Event::Opened { conn });
+        self.schedule(DIAL_TIME_MAX, Event::DialTimeout { conn });
+    }
+
+    /// The answer to a dial is back: a conn, or a refusal.
+    pub(super) fn opened(&mut self, conn: usize) {
+        let [dialler, acceptor] = self.conns[conn].ends;
+        if !dialler.is_open {
+            return;
+        }
+        if !self.nodes[acceptor.node].is_up {
+            return self.end_dial(conn);
+        }
+        self.conns[conn].end_mut(Side::Acceptor).is_open = true;
+        self.send_handshake(conn, Side::Dialler);
+    }
+
+    pub(super) fn dial_timed_out(&mut self, conn: usize) {
+        let dialler = self.conns[conn].end(Side::Dialler);
+        if dialler.is_open && dialler.key.is_none() {
+            self.end_dial(conn);
+        }
+    }
+
+    fn end_dial(&mut self, conn: usize) {
+        let [dialler, acceptor] = self.conns[conn].ends;
+        self.close(conn, Side::Dialler);
+        let addr = self.nodes[acceptor.node].addr;
+        self.input(dialler.node, Input::DialFailed { addr });
+    }
+
+    fn send_handshake(&mut self, conn: usize, from: Side) {
+        let node = &self.nodes[self.conns[conn].end(from).node];
+        let (id, fast) = (node.id, node.is_fast);
+        self.send(conn, from, Wire::Handshake { id, fast });
+    }
+
+    /// Sends `what` at once; it arrives after all that was sent before it.
+    pub(super) fn send(&mut self, conn: usize, from: Side, what: Wire) {
+        self.send_at(self.now, conn, from, what);
+    }
+
+    /// Sends what leaves the node at `leaves_at`.
+    pub(super) fn send_at(&mut self, leaves_at: Time, conn: usize, from: Side, what: Wire) {
+        let to = from.other();
+        let latency = self.conns[conn].latency;
+        let end = self.conns[conn].end_mut(to);
+        end.arrives_at = end.arrives_at.max(leaves_at + latency);
+        let at = end.arrives_at;
+        self.schedule_at(at, Event::Deliver { conn, to, what });
+    }
+
+    /// One side closes a conn; the other hears of it.
+    pub(super) fn close(&mut self, conn: usize, side: Side) {
+        let end = self.conns[conn].end_mut(side);
+        if std::mem::replace(&mut end.is_open, false) {
+            let (node, key) = (end.node, end.key);
+            if let Some(key) = key {
+                self.nodes[node].unlink(key);
+            }
+            self.send(conn, side, Wire::Closed);
+        }
+    }
+
+    /// Something arrives.
+    pub(super) fn deliver(&mut self, conn: usize, to: Side, what: Wire) {
+        let end = *self.conns[conn].end(to);
+        if !end.is_open || self.conns[conn].is_silent {
+            return;
+        }
+        self.fold((end.node as u64) << 48 ^ what.digest());
+        match (what, end.key) {
+            (Wire::Handshake { id, fast }, _) => self.shake(conn, to, id, fast),
+            (Wire::Closed, key) => self.hung_up(conn, to, key),
+            (_, None) => unreachable!("the handshake comes first"),
+            (Wire::Possession(bytes), Some(peer)) => {
+                let message = Message::Bitfield { bytes: &bytes };
+                self.input(end.node, Input::Received { peer, message });
+            }
+            (Wire::Message(message), Some(peer)) => {
+                self.input(end.node, Input::Received { peer, message });
+            }
+            (Wire::Block { request, spoilt }, Some(peer)) => {
+                let block = request;
+                self.input(
+                    end.node,
+                    Input::Landed {
+                        peer,
+                        block,
+                        spoilt,
+                    },
+                );
+            }
+        }
+    }
+
+    fn hung_up(&mut self, conn: usize, side: Side, key: Option<PeerKey>) {
+        let node = self.conns[conn].end(side).node;
+        match (key, side) {
+            (Some(peer), _) => {
+                self.close(conn, side);
+                self.input(node, Input::Disconnected { peer });
+            }
+            (None, Side::Dialler) => self.end_dial(conn),
+            (None, Side::Acceptor) => self.close(conn, side),
+        }
+    }
+
+    /// The other side's handshake is here: the swarm takes the link or refuses it.
+    fn shake(&mut self, conn: usize, side: Side, id: PeerId, fast: bool) {
+        let node = self.conns[conn].end(side).node;
+        let other = self.conns[conn].end(side.other()).node;
+        let dialled = side == Side::Dialler;
+        let mut remote = self.nodes[other].addr;
+        if !dialled {
+            remote.set_port(32_768 + (conn % 28_000) as u16);
+        }
+        let fast = fast && self.nodes[node].is_fast;
+        let hello = Hello {
+            id,
+            remote,
+            dialled,
+            fast,
+        };
+        match self.nodes[node].swarm.connect(self.now, hello) {
+            Ok(key) => {
+                self.conns[conn].end_mut(side).key = Some(key);
+                self.nodes[node].link(key, conn, side);
+                if side == Side::Acceptor {
+                    self.send_handshake(conn, side);
+                }
+            }
+            Err(reason) => {
+                self.note(node, reason);
+                self.close(conn, side);
+            }
+        }
+        self.settle(node);
+    }
+
+    /// Remembers why a link was closed or refused.
+    pub(super) fn note(&mut self, node: usize, reason: Reason) {
+        match reason {
+            Reason::Duplicate => self.outcome.duplicate_count += 1,
+            Reason::BothComplete | Reason::Full | Reason::Banned => {}
+            reason => self.outcome.faults.push((node, reason)),
+        }
+    }
+}
