@@ -125,7 +125,10 @@ impl Get {
 
     pub(super) fn finished(&mut self, cx: &mut Context<'_>, result: io::Result<PathBuf>) {
         match result {
-            Err(error) => self.disk_failed(cx, &error),
+            Err(error) => {
+                cx.fail(&disk_failure(&self.title, &error));
+                self.leave(cx);
+            }
             Ok(path) => {
                 let down_bytes = cx
                     .transfer

@@ -191,7 +191,12 @@ impl Get {
     pub(in crate::peer) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Prepared(Ok(prepared)) => self.prepared(cx, prepared),
-            Outcome::Prepared(Err(failure)) => self.give_up(cx, &failure),
+            Outcome::Prepared(Err(failure)) => {
+                // There is no place to wait for any more.
+                self.stage = Stage::Finding;
+                self.give_up(cx, &failure);
+                self.is_over = true;
+            }
             Outcome::Hashed(Some(result)) => self.hashed(cx, result),
             Outcome::Judged { good: true } => {
                 self.save_at.get_or_insert(cx.now + SAVE_EVERY);
@@ -208,6 +213,8 @@ impl Get {
                 self.bits = Some(bits);
                 match result {
                     Ok(()) => self.go_on(cx),
+                    // What the record does not say is hashed again by the next run.
+                    Err(_) if self.stopped => self.leave(cx),
                     Err(error) => self.disk_failed(cx, &error),
                 }
             }
