@@ -8,8 +8,8 @@ use super::network::{Side, Wire};
 use super::scenario::Life;
 use super::tracker::Question;
 use super::{Event, Scenario, Simulation};
-use crate::base::{Bitfield, BufferPool, PeerId, PieceBuf, Rng, Time};
-use crate::swarm::{Config, Input, Output, PeerKey, Run, Swarm, Upload, Verdict};
+use crate::base::{Bitfield, BufferPool, PeerId, PieceBuf, Rng, Time, Verdict};
+use crate::swarm::{Config, Input, Output, PeerKey, Run, Swarm, Upload};
 use crate::wire::peer::Message;
 
 /// How long a worker takes to hash and write a piece.

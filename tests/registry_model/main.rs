@@ -85,7 +85,7 @@ impl Content {
         self.copies()
             .iter()
             .min()
-            .map_or(self.seeds(), |&least| u32::from(least))
+            .map_or_else(|| self.seeds(), |&least| u32::from(least))
     }
 
     fn stats(&self) -> Stats {
@@ -95,7 +95,7 @@ impl Content {
             seeds: self.seeds(),
             leechers: self.members.len() as u32 - self.seeds(),
             copies_min: self.least(),
-            copies_mean_256: mean.map_or(self.seeds() * 256, |mean| mean as u32),
+            copies_mean_256: mean.map_or_else(|| self.seeds() * 256, |mean| mean as u32),
             bytes: self.down,
             completed: self.completions.len() as u32,
         }
