@@ -154,8 +154,7 @@ impl Share {
             let all = Bitfield::all(layout.piece_count());
             Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &all)))
         };
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
         self.stage = Stage::Hashing {
             scan,
             files,

@@ -119,8 +119,7 @@ impl Verify {
         let layout = super::place::layout(meta);
         let content = Files::Shared(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, true)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
         self.hashing = Some(hashing);
     }
 

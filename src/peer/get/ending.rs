@@ -81,8 +81,7 @@ impl Get {
         let layout = layout(meta);
         let content = Files::Part(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
         self.stage = Stage::Checking(hashing);
     }
 

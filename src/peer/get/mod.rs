@@ -241,8 +241,7 @@ impl Get {
         } else {
             let content = Files::Part(files).content();
             let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
-            let job = cx.job;
-            cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+            cx.shell.submit_hashing(cx.job, &hashing);
             self.stage = Stage::Resuming {
                 have,
                 doubtful,
