@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::Level;
+
 use super::event::{Event, FileRow, MemberRow, Summary};
+use super::journal::take_log;
 use super::output::{Output, Outputs, Stream};
 use super::render_json::{self, JsonForm};
 use super::render_pipe::{self, PipeForm};
@@ -230,6 +233,22 @@ impl Reporter {
             form.failed(&at, content, failure.code, &text, &mut self.out);
         }
         self.failure.get_or_insert((failure.code, text));
+    }
+
+    /// Shows what the log has kept ([`super::keep_log`]). After the summary it is ignored.
+    pub fn show_log(&mut self, now: Time) {
+        for line in take_log() {
+            let level = match line.level {
+                Level::Error | Level::Warn => "warning",
+                Level::Info => "info",
+                Level::Debug => "debug",
+                Level::Trace => "trace",
+            };
+            if !self.finished {
+                let text = format!("{}: {level}: {}", self.program, Escaped(&line.text));
+                self.stderr_line(now, &text);
+            }
+        }
     }
 
     /// Says the rest and the summary, and returns what the program exits with.

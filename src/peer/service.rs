@@ -115,6 +115,7 @@ impl PeerService {
             self.end();
         }
         self.shell.touch_tracker();
+        self.shell.show_log(now);
     }
 
     fn end(&mut self) {
@@ -414,7 +415,9 @@ impl Service for PeerService {
 
     fn closed(&mut self, now: Time, conn: ConnId, why: Closed) {
         if self.shell.tracker.conn == Some(conn) {
-            log::info!("tracker {}: {why}", self.shell.tracker.addr);
+            if !self.is_over {
+                log::info!("tracker {}: {why}", self.shell.tracker.addr);
+            }
             let error = match why {
                 Closed::Failed(error) => error,
                 other => io::Error::other(other.to_string()),

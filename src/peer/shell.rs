@@ -167,6 +167,12 @@ impl Shell {
         self.write();
     }
 
+    /// Shows what was logged.
+    pub(super) fn show_log(&mut self, now: Time) {
+        self.reporter.show_log(now);
+        self.write();
+    }
+
     /// Hands what the reporter has to the writer; what finds no room there waits, unless it is progress.
     pub(super) fn write(&mut self) {
         while let Some(output) = self.reporter.poll_output() {
@@ -192,6 +198,7 @@ impl Shell {
     /// Ends everything in an orderly way: the workers, the summary, the writer. May wait: for a disk, and for whoever reads
     /// what is written.
     pub(super) fn close(mut self, now: Time, summary: &cli::Summary) -> ExitCode {
+        self.reporter.show_log(now);
         let code = self.reporter.finish(now, summary);
         self.write();
         while !self.unwritten.is_empty() {
