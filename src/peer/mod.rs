@@ -6,6 +6,7 @@
 
 mod errand;
 mod finder;
+mod fleet;
 mod get;
 mod job;
 mod list;
@@ -37,4 +38,5 @@ mod tag {
     pub(super) const LIST: u8 = 7;
     pub(super) const MEMBERS: u8 = 8;
     pub(super) const UNREGISTER: u8 = 9;
+    pub(super) const STATS: u8 = 10;
 }

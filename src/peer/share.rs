@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
+use super::fleet::FleetWatch;
 use super::job::{Context, about, is_not_found, read_failure, refusal};
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
@@ -27,6 +28,7 @@ pub(super) struct Share {
     look_at: Option<Time>,
     hash_rate: Pace,
     up_rate: Pace,
+    fleet: FleetWatch,
     pub is_over: bool,
 }
 
@@ -73,6 +75,7 @@ impl Share {
             look_at: None,
             hash_rate: Pace::default(),
             up_rate: Pace::default(),
+            fleet: FleetWatch::default(),
             is_over: false,
         }
     }
@@ -211,6 +214,7 @@ impl Share {
                 cx.drain();
             }
             (tag::LEAVE, _) => self.is_over = true,
+            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(&stats),
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
                 let failure = unexpected(&self.what(), reply);
@@ -312,11 +316,15 @@ impl Share {
                     return;
                 };
                 let up_bytes = transfer.swarm.counts().up_bytes;
+                let peers = transfer.swarm.link_count() as u32;
+                if self.fleet.is_due(cx.now, peers > 0) {
+                    transfer.ask_stats(cx.shell);
+                }
                 let seeding = Seeding {
                     up_bytes_per_s: self.up_rate.update(cx.now, up_bytes),
                     up_bytes,
-                    peers: transfer.swarm.link_count() as u32,
-                    fleet: None,
+                    peers,
+                    fleet: self.fleet.fleet,
                 };
                 cx.tell(Event::Seeding { content, seeding });
             }
