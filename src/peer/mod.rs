@@ -10,6 +10,7 @@ mod fleet;
 mod get;
 mod job;
 mod list;
+mod pace;
 mod place;
 mod remove;
 mod run;

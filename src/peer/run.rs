@@ -98,8 +98,8 @@ fn start(
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|error| fail(io::Error::other(error.to_string())))?;
         let hashing_max = cores().max(HASHING_MIN);
-        let workers =
-            Workers::start("worker", hashing_max + 1, QUEUE_MAX, reactor.wake_handle()).map_err(fail)?;
+        let workers = Workers::start("worker", hashing_max + 1, QUEUE_MAX, reactor.wake_handle())
+            .map_err(fail)?;
         let writer = LineWriter::start().map_err(fail)?;
         Ok((reactor, reach, local, random, hashing_max, workers, writer))
     })();
@@ -149,7 +149,7 @@ fn jobs_of(now: Time, command: PeerCommand) -> Vec<Job> {
     match command {
         PeerCommand::Share(config) => {
             let config = Arc::new(config);
-            let share = |path| Job::Share(Box::new(Share::new(config.clone(), path)));
+            let share = |path| Job::Share(Box::new(Share::new(now, config.clone(), path)));
             config.paths.clone().into_iter().map(share).collect()
         }
         PeerCommand::Get(config) => {
@@ -159,7 +159,7 @@ fn jobs_of(now: Time, command: PeerCommand) -> Vec<Job> {
         }
         PeerCommand::List(config) => vec![Job::List(List::new(config))],
         PeerCommand::Status(config) => vec![Job::Status(Status::new(config))],
-        PeerCommand::Verify(config) => vec![Job::Verify(Verify::new(config))],
+        PeerCommand::Verify(config) => vec![Job::Verify(Verify::new(now, config))],
         PeerCommand::Remove(config) => vec![Job::Remove(Remove::new(config))],
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
 use super::fleet::FleetWatch;
-use super::job::{Context, about, is_not_found, read_failure, refusal};
+use super::job::{Context, about, is_not_found, read_failure, refusal, unfinished};
+use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
@@ -49,32 +50,15 @@ enum Stage {
     Over,
 }
 
-/// A rate, from totals that are looked at now and then.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    rate: crate::base::Rate,
-    total: u64,
-}
-
-impl Pace {
-    /// Bytes per second, now that `total` bytes have gone since the start.
-    pub(super) fn update(&mut self, now: Time, total: u64) -> u64 {
-        self.rate
-            .add(now, total.saturating_sub(self.total) as usize);
-        self.total = total;
-        self.rate.bytes_per_second().unwrap_or(0.0) as u64
-    }
-}
-
 impl Share {
-    pub(super) fn new(config: Arc<ShareConfig>, path: PathBuf) -> Self {
+    pub(super) fn new(now: Time, config: Arc<ShareConfig>, path: PathBuf) -> Self {
         Self {
             config,
             path,
             stage: Stage::Scanning,
             look_at: None,
-            hash_rate: Pace::default(),
-            up_rate: Pace::default(),
+            hash_rate: Pace::since(now),
+            up_rate: Pace::since(now),
             fleet: FleetWatch::default(),
             is_over: false,
         }
@@ -127,7 +111,7 @@ impl Share {
             return;
         }
         cx.fail(failure);
-        self.stop(cx);
+        self.wind_down(cx);
     }
 
     fn scanned(&mut self, cx: &mut Context<'_>, scan: Scan, files: Arc<SharedFiles>) {
@@ -158,6 +142,7 @@ impl Share {
             Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &all)))
         };
         cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Hashing {
             scan,
             files,
@@ -242,6 +227,7 @@ impl Share {
                 let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
                 self.look_at = Some(cx.now + LOOK_EVERY);
+                self.up_rate = Pace::since(cx.now);
             }
             // Registered again after the tracker had lost it.
             Stage::Serving => {
@@ -279,7 +265,7 @@ impl Share {
             self.path.display()
         );
         cx.tell(Event::Warning(text));
-        self.stop(cx);
+        self.wind_down(cx);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
@@ -332,10 +318,26 @@ impl Share {
         }
     }
 
+    /// The user stops it: unfinished, unless it is served.
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if self.is_over || matches!(self.stage, Stage::Over) {
+            return;
+        }
+        if !matches!(self.stage, Stage::Serving) {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.wind_down(cx);
+    }
+
+    /// Lets go of the workers at once: nothing will come of it.
+    pub(super) fn abandon(&self) {
         if let Stage::Hashing { hashing, .. } = &self.stage {
             hashing.cancel();
         }
+    }
+
+    fn wind_down(&mut self, cx: &mut Context<'_>) {
+        self.abandon();
         let serving = matches!(self.stage, Stage::Serving);
         self.stage = Stage::Over;
         self.look_at = None;

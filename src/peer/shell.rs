@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::errand::{Done, Errand, Hashing, Outcome, Work};
 use super::tracker_link::{Step, TrackerLink};
 use super::{OwnedReply, OwnedRequest};
 use crate::base::{BufferPool, PeerId, Rng, Time};
 use crate::cli::{self, Event, ExitCode, Failure, Reporter};
-use crate::reactor::{Command, ConnId};
+use crate::reactor::{Command, ConnId, Signals};
 use crate::storage::{LineWriter, Shutdown, Stream, Workers};
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
@@ -179,7 +180,8 @@ impl Shell {
             if !output.droppable {
                 self.unwritten.push_back(output);
             } else if self.unwritten.is_empty() {
-                self.writer.send_droppable(stream_of(output.stream), output.bytes);
+                self.writer
+                    .send_droppable(stream_of(output.stream), output.bytes);
             }
         }
         while let Some(mut output) = self.unwritten.pop_front() {
@@ -195,12 +197,22 @@ impl Shell {
         self.writer.is_out_closed()
     }
 
-    /// Ends everything in an orderly way: the workers, the summary, the writer. May wait: for a disk, and for whoever reads
-    /// what is written.
-    pub(super) fn close(mut self, now: Time, summary: &cli::Summary) -> ExitCode {
+    /// Says the summary, and waits a moment for whoever reads it. Whether all is written.
+    pub(super) fn say_last(&mut self, now: Time, summary: &cli::Summary) -> bool {
         self.reporter.show_log(now);
-        let code = self.reporter.finish(now, summary);
+        self.reporter.finish(now, summary);
         self.write();
+        self.writer.wait_until_written(LAST_WORDS_TIME_MAX) && self.unwritten.is_empty()
+    }
+
+    /// Ends everything in an orderly way: the summary, the workers, the writer. May wait: for a disk, and for whoever reads
+    /// what is written; then a signal ends the program.
+    pub(super) fn close(mut self, now: Time, summary: &cli::Summary) -> ExitCode {
+        if !self.say_last(now, summary) {
+            // Nothing reads them any more, and the default is what is wanted now.
+            let _ = Signals::unblock();
+        }
+        let code = self.reporter.finish(now, summary);
         while !self.unwritten.is_empty() {
             self.writer.wait_for_room();
             self.write();
@@ -226,6 +238,9 @@ fn stream_of(stream: cli::Stream) -> Stream {
         cli::Stream::Stderr => Stream::Err,
     }
 }
+
+/// How long the end waits for a reader before a signal may cut it short.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Most bytes in arriving pieces, checked pieces and upload caches together.
 const BUFFER_BYTES_MAX: usize = 64 << 20;

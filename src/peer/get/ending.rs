@@ -9,6 +9,7 @@ use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
 use crate::peer::job::Context;
+use crate::peer::pace::Pace;
 use crate::peer::place::{disk_failure, layout};
 use crate::storage::ContentHasher;
 
@@ -82,6 +83,7 @@ impl Get {
         let content = Files::Part(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
         cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Checking(hashing);
     }
 

@@ -14,8 +14,8 @@ use crate::cli::{
 use crate::peer::errand::{Files, Hashes, Hashing, Outcome, Work};
 use crate::peer::finder::{Finder, Found};
 use crate::peer::job::{Context, about, is_not_found, link_rows};
+use crate::peer::pace::Pace;
 use crate::peer::place::{Place, Prepared};
-use crate::peer::share::Pace;
 use crate::peer::transfer::News;
 use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
@@ -96,9 +96,9 @@ impl Get {
             save_at: None,
             saved_have: 0,
             stopped: false,
-            down_rate: Pace::default(),
-            up_rate: Pace::default(),
-            hash_rate: Pace::default(),
+            down_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            hash_rate: Pace::since(now),
             is_over: false,
         }
     }
@@ -242,6 +242,7 @@ impl Get {
             let content = Files::Part(files).content();
             let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
             cx.shell.submit_hashing(cx.job, &hashing);
+            self.hash_rate = Pace::since(cx.now);
             self.stage = Stage::Resuming {
                 have,
                 doubtful,
@@ -300,6 +301,7 @@ impl Get {
             have: count,
         });
         self.moved_at = cx.now;
+        (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
         let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
         config.order = match self.config.order {
