@@ -144,7 +144,7 @@ fn a_folder_is_scanned_hashed_and_verified_on_a_pool() {
     let hashes = hash_on_a_pool(|| Hashing::Content(content.clone())).expect("readable");
     assert_eq!(
         content.bytes_done(),
-        all.iter().map(|bytes| bytes.len() as u64).sum()
+        all.iter().map(|bytes| bytes.len() as u64).sum::<u64>()
     );
     let files: Vec<[u8; 32]> = all
         .iter()

@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use sha1::{Digest, Sha1};
+use shoal::base::Verdict;
 use shoal::base::{Bitfield, InfoHash, Rng};
 use shoal::storage::{
-    BitsFile, FileSpec, Folder, Layout, PartFiles, PieceHasher, SharedFiles, Verdict,
-    check_and_write, check_target, errno_of, is_disk_full, scan,
+    BitsFile, FileSpec, Folder, Layout, PartFiles, PieceHasher, SharedFiles, check_and_write,
+    check_target, errno_of, is_disk_full, scan,
 };
 
 const HASH: InfoHash = InfoHash([9; 20]);
@@ -175,6 +176,18 @@ fn offsets_beyond_four_gibibytes_reach_the_disk() {
     let digests = hasher.run().expect("the only thread").expect("readable");
     let expected = &piece[(layout.piece_offset(last) - tail) as usize..];
     assert_eq!(digests[last as usize * 20..], Sha1::digest(expected)[..]);
+}
+
+#[test]
+fn what_was_never_written_is_a_hole_and_what_was_is_not() {
+    let (_scratch, folder) = scratch();
+    let files = [spec("a", 40 << 20), spec("b", 0), spec("c", 40 << 20)];
+    let part = PartFiles::create_or_open(&folder, "holes", &files, false).expect("new");
+    assert!(part.is_hole(0, 80 << 20).expect("known"));
+    part.write_at(42 << 20, &[7; 4096]).expect("writable");
+    assert!(part.is_hole(0, 40 << 20).expect("known"));
+    assert!(!part.is_hole(39 << 20, 4 << 20).expect("known"));
+    assert!(part.is_hole(50 << 20, 30 << 20).expect("known"));
 }
 
 #[test]

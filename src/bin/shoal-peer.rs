@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use shoal::base::Time;
-use shoal::cli::{self, OutputConfig, PeerInvocation, Reporter, Streams};
+use shoal::cli::{self, PeerInvocation};
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -13,24 +12,12 @@ fn main() -> ExitCode {
         Ok(PeerInvocation::Show(text)) => show(&text),
         Ok(PeerInvocation::Run(globals, command)) => {
             let level = cli::log_level(globals.output.verbosity);
-            if let Err(error) = simple_logger::SimpleLogger::new().with_level(level).init() {
+            if let Err(error) = cli::keep_log(level) {
                 eprintln!("shoal-peer: no log: {error}");
             }
             shoal::peer::run(globals, *command).into()
         }
-        Err(failure) => {
-            let config = OutputConfig {
-                json: cli::wants_json(&words),
-                quiet: false,
-                verbosity: 0,
-                progress: false,
-                color: false,
-                dumb: true,
-            };
-            let streams = Streams::of_process();
-            let reporter = Reporter::new(Time::ZERO, "shoal-peer", &[], &config, streams);
-            shoal::peer::report_failure(reporter, &failure).into()
-        }
+        Err(failure) => shoal::peer::report_failure(cli::wants_json(&words), &failure).into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `ls`: what the tracker knows, page by page.
 
-use super::job::{Context, refusal};
+use super::job::{Context, refusal, unfinished};
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::cli::{Content, Event, FileRow, ListConfig};
@@ -38,25 +38,33 @@ impl List {
         );
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, _: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, _: u8, reply: &OwnedReply) {
         let OwnedReply::List {
             next_cursor,
             entries,
         } = reply
         else {
-            cx.fail(&unexpected(&self.what(), &reply));
+            cx.fail(&unexpected(&self.what(), reply));
             self.is_over = true;
             return;
         };
         for entry in entries.iter() {
             cx.tell(Event::File(row(&entry)));
         }
-        self.cursor = next_cursor;
-        if next_cursor == 0 {
+        self.cursor = *next_cursor;
+        if self.cursor == 0 {
             self.is_over = true;
         } else {
             self.ready(cx);
         }
+    }
+
+    /// The user stops it.
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if !self.is_over {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.is_over = true;
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, _: u8, why: &TrackerFailure) {

@@ -1,7 +1,7 @@
 //! `rm`: makes the tracker forget a content.
 
 use super::finder::{Finder, Found};
-use super::job::{Context, refusal};
+use super::job::{Context, refusal, unfinished};
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::InfoHash;
 use crate::cli::{Event, Failure, RemoveConfig};
@@ -34,14 +34,22 @@ impl Remove {
         }
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         if tag == tag::FIND {
-            let found = self.finder.replied(cx, &reply);
+            let found = self.finder.replied(cx, reply);
             self.found(cx, found);
         } else if let Some((info_hash, name)) = self.found.take() {
             cx.tell(Event::Removed { name, info_hash });
             self.is_over = true;
         }
+    }
+
+    /// The user stops it.
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if !self.is_over {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.is_over = true;
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {

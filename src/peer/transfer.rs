@@ -7,7 +7,7 @@ use super::errand::{Files, Work};
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{OwnedReply, tag};
-use crate::base::{Bitfield, Time};
+use crate::base::{Bitfield, PieceBuf, Time};
 use crate::reactor::{Closed, Command};
 use crate::swarm::{Config, Found, Geometry, Input, Output, Swarm};
 use crate::wire::metainfo::Metainfo;
@@ -135,6 +135,13 @@ impl Transfer {
             .handle_input(now, Input::Newcomers { peers: &found });
     }
 
+    /// Asks for the figures of the swarm, if we are a member.
+    pub(super) fn ask_stats(&self, shell: &mut Shell) {
+        if let Some(slot) = self.slot {
+            shell.ask(self.job, tag::STATS, Request::Stats { slot });
+        }
+    }
+
     /// Leaves the swarm at the tracker.
     pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) {
         self.send_report(now, shell);
@@ -159,24 +166,7 @@ impl Transfer {
                 Output::Send { peer, message } => links.send(self.job, peer, &message, shell),
                 Output::Broadcast { piece } => self.broadcast(piece, shell, links),
                 Output::Upload { peer } => links.touch(self.job, peer, shell),
-                Output::Check { piece, buffer } => {
-                    let Files::Part(files) = &self.files else {
-                        unreachable!("nothing arrives of a content that is shared whole");
-                    };
-                    let expected = self.meta.piece_hash(piece);
-                    let offset = self.swarm.geometry().piece_offset(piece);
-                    let files = files.clone();
-                    shell.submit(
-                        self.job,
-                        Work::Check {
-                            piece,
-                            buffer,
-                            expected,
-                            offset,
-                            files,
-                        },
-                    );
-                }
+                Output::Check { piece, buffer } => self.check(piece, buffer, shell),
                 Output::Load { run, buffer } => {
                     let offset =
                         self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin);
@@ -221,6 +211,20 @@ impl Transfer {
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }
+    }
+
+    fn check(&self, piece: u32, buffer: PieceBuf, shell: &mut Shell) {
+        let Files::Part(files) = &self.files else {
+            unreachable!("nothing arrives of a content that is shared whole");
+        };
+        let work = Work::Check {
+            piece,
+            buffer,
+            expected: self.meta.piece_hash(piece),
+            offset: self.swarm.geometry().piece_offset(piece),
+            files: files.clone(),
+        };
+        shell.submit(self.job, work);
     }
 
     fn broadcast(&mut self, piece: u32, shell: &mut Shell, links: &mut Links) {

@@ -19,6 +19,12 @@ impl ConnId {
     pub fn slot(self) -> usize {
         self.slot as usize
     }
+
+    /// An id that no loop gave, for services that are tested without one.
+    #[cfg(test)]
+    pub(crate) fn for_test(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
 }
 
 /// How a conn came to be.

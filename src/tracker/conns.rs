@@ -377,3 +377,169 @@ impl Conns {
         self.commands.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::PeerId;
+    use crate::registry::{Caller, Config, Registry};
+
+    fn id(slot: u32) -> ConnId {
+        ConnId::for_test(slot, 1)
+    }
+
+    fn at(secs: u64) -> Time {
+        Time::ZERO + Duration::from_secs(secs)
+    }
+
+    fn remote(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 4000))
+    }
+
+    /// A client of some registry.
+    fn client() -> Client {
+        Registry::new(Config::new(1)).connect(Caller {
+            peer_id: PeerId([1; 20]),
+            source: remote(1).ip(),
+            listens_at: &[],
+            host: "",
+        })
+    }
+
+    /// One connection that said HELLO at zero.
+    fn greeted() -> Conns {
+        let mut conns = Conns::new(10);
+        assert!(conns.open(id(0), remote(1), Time::ZERO));
+        conns.greet(id(0), client());
+        conns
+    }
+
+    /// When the connection is closed if nothing more happens, and why.
+    fn end(conns: &mut Conns) -> (Time, String) {
+        loop {
+            let now = conns
+                .next_deadline()
+                .expect("every connection has a deadline");
+            conns.handle_timeout(now);
+            while let Some(command) = conns.poll_command() {
+                if let Command::Close(_, why) = command {
+                    return (now, why.to_string());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_does_not_say_hello_is_closed_after_ten_seconds_whatever_else_it_says() {
+        let mut conns = Conns::new(10);
+        assert!(conns.open(id(0), remote(1), at(5)));
+        conns.heard(id(0), at(14));
+        assert_eq!(end(&mut conns), (at(15), "no HELLO within 10 s".into()));
+    }
+
+    #[test]
+    fn who_is_silent_for_three_intervals_is_closed() {
+        let mut conns = greeted();
+        conns.heard(id(0), at(100));
+        assert_eq!(end(&mut conns).0, at(280));
+    }
+
+    #[test]
+    fn a_register_that_never_ends_is_closed() {
+        let mut conns = greeted();
+        conns.get_mut(id(0)).expect("open").assembly = Some(Assembly::new(1, 100, at(20)));
+        conns.rearm(id(0));
+        conns.heard(id(0), at(79));
+        assert_eq!(end(&mut conns).0, at(80));
+    }
+
+    #[test]
+    fn who_reads_nothing_is_not_read_and_then_closed() {
+        let mut conns = greeted();
+        let mut out = Outbox::default();
+        let frame = vec![0; 100 << 10];
+        conns.send(id(0), |queue| queue.extend_from_slice(&frame));
+        conns.refill(id(0), &mut out);
+        assert!(conns.get(id(0)).expect("open").may_read());
+        for _ in 0..3 {
+            conns.send(id(0), |queue| queue.extend_from_slice(&frame));
+        }
+        assert!(!conns.get(id(0)).expect("open").may_read());
+        conns.pause(id(0), b"more", at(10));
+        assert!(conns.is_paused(id(0)));
+        let queued = conns.get(id(0)).expect("open").backlog();
+        conns.push(client(), |queue| queue.push(1));
+        assert_eq!(
+            conns.get(id(0)).expect("open").backlog(),
+            queued,
+            "pushes are dropped"
+        );
+        out.consume(10);
+        assert_eq!(conns.sent(id(0), 10, at(25)), None);
+        assert_eq!(end(&mut conns).0, at(55));
+    }
+
+    #[test]
+    fn who_reads_again_is_read_again() {
+        let mut conns = greeted();
+        let mut out = Outbox::default();
+        conns.send(id(0), |queue| queue.resize(300 << 10, 0));
+        conns.refill(id(0), &mut out);
+        conns.pause(id(0), b"more", at(10));
+        out.consume(100 << 10);
+        let unread = conns.sent(id(0), 100 << 10, at(12));
+        assert_eq!(unread.as_deref(), Some(&b"more"[..]));
+        assert!(!conns.is_paused(id(0)));
+        let commands = std::iter::from_fn(|| conns.poll_command());
+        assert!(
+            commands
+                .into_iter()
+                .any(|command| matches!(command, Command::Resume(_)))
+        );
+        assert_eq!(end(&mut conns).0, at(192));
+    }
+
+    #[test]
+    fn an_address_has_a_limit_and_loopback_has_none() {
+        let mut conns = Conns::new(2);
+        assert!(conns.open(id(0), remote(1), Time::ZERO));
+        assert!(conns.open(id(1), remote(1), Time::ZERO));
+        assert!(!conns.open(id(2), remote(1), Time::ZERO));
+        assert!(conns.open(id(2), remote(2), Time::ZERO));
+        assert!(conns.remove(id(0)).is_some());
+        assert!(conns.remove(id(0)).is_none());
+        assert!(conns.open(id(0), remote(1), Time::ZERO));
+        for slot in 10..20 {
+            assert!(conns.open(id(slot), ([127, 0, 0, 1], 5).into(), Time::ZERO));
+        }
+    }
+
+    #[test]
+    fn a_stale_id_misses() {
+        let mut conns = greeted();
+        assert!(conns.remove(id(0)).is_some());
+        assert!(conns.open(ConnId::for_test(0, 2), remote(1), Time::ZERO));
+        assert!(conns.get(id(0)).is_none());
+        conns.close(id(0), Closed::End);
+        assert!(conns.poll_command().is_none());
+    }
+
+    #[test]
+    fn eight_batches_a_second_go_on_for_ever_and_nine_do_not() {
+        let mut conns = greeted();
+        let conn = conns.get_mut(id(0)).expect("open");
+        let mut refused = |slot, per_second: u64| {
+            let times = (0..1000).map(|n| Time::from_nanos(n * 1_000_000_000 / per_second));
+            times
+                .filter(|&time| conn.take_batch(slot, time).is_err())
+                .count()
+        };
+        assert_eq!(refused(1, 8), 0);
+        assert!(refused(2, 9) > 50);
+        assert_eq!(
+            refused(u32::MAX, 9),
+            0,
+            "no memory for a slot that cannot be"
+        );
+    }
+}

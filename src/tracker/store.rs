@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{InfoHash, PeerId, hex};
+use crate::base::{Escaped, InfoHash, PeerId, hex};
 use crate::reactor::ConnId;
 use crate::registry::{Completion, Facts};
 use crate::storage::{KeptFolder, Task};
@@ -245,7 +245,8 @@ pub(super) fn load_contents(folder: &KeptFolder, info_bytes_max: usize) -> io::R
                 });
             }
             Some(Err(why)) => {
-                log::warn!("{} is skipped: {why}", folder.shown(&name).display());
+                let path = folder.shown(&name).display().to_string();
+                log::warn!("{} is skipped: {why}", Escaped(&path));
             }
             None => {}
         }

@@ -120,6 +120,10 @@ fn json_rows_are_these_byte_for_byte() {
             r#"{"v":1,"event":"summary","ok":true,"code":0,"secs":0.5,"complete":1,"members":2,"mean_percent":50.0,"missing":["b"]}"#,
         ]
     );
+}
+
+#[test]
+fn json_summaries_are_these_byte_for_byte() {
     for (summary, line) in [
         (
             Summary::Plain,

@@ -1,23 +1,24 @@
 //! `get`: find, make a place, fetch, check, name; and stop without losing what is here.
 
+mod ending;
+
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::errand::{Files, Hashes, Hashing, Outcome, Work};
-use super::finder::{Finder, Found};
-use super::job::{Context, about, is_not_found, link_rows};
-use super::place::{Place, Prepared, disk_failure};
-use super::share::Pace;
-use super::transfer::News;
-use super::{Failure as TrackerFailure, OwnedReply, tag};
-use crate::base::{Bitfield, Time, hex};
+use crate::base::{Bitfield, Time};
 use crate::cli::{
-    Event, ExitCode, Failure, GetConfig, HashPurpose, PeerChoice, PieceOrder, Progress, SeedMode,
-    Seeding, What,
+    Event, ExitCode, Failure, GetConfig, HashPurpose, PeerChoice, PieceOrder, Progress, Seeding,
+    What,
 };
-use crate::storage::{BitsFile, ContentHasher, PartFiles, PieceHasher, matching_pieces};
+use crate::peer::errand::{Files, Hashes, Hashing, Outcome, Work};
+use crate::peer::finder::{Finder, Found};
+use crate::peer::job::{Context, about, is_not_found, link_rows};
+use crate::peer::pace::Pace;
+use crate::peer::place::{Place, Prepared};
+use crate::peer::transfer::News;
+use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
+use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
 use crate::swarm::{Config, Order, PeerOrder};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::Request;
@@ -27,7 +28,7 @@ const SAVE_BYTES: u64 = 256 << 20;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
 /// One content that is fetched.
-pub(super) struct Get {
+pub(in crate::peer) struct Get {
     config: Arc<GetConfig>,
     place: Place,
     title: String,
@@ -72,7 +73,7 @@ enum Stage {
 }
 
 impl Get {
-    pub(super) fn new(now: Time, config: Arc<GetConfig>, what: What) -> Self {
+    pub(in crate::peer) fn new(now: Time, config: Arc<GetConfig>, what: What) -> Self {
         let several = config.whats.len() > 1;
         let place = Place {
             target: config.target.clone(),
@@ -95,18 +96,18 @@ impl Get {
             save_at: None,
             saved_have: 0,
             stopped: false,
-            down_rate: Pace::default(),
-            up_rate: Pace::default(),
-            hash_rate: Pace::default(),
+            down_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            hash_rate: Pace::since(now),
             is_over: false,
         }
     }
 
-    pub(super) fn what(&self) -> String {
+    pub(in crate::peer) fn what(&self) -> String {
         self.title.clone()
     }
 
-    pub(super) fn ready(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::peer) fn ready(&mut self, cx: &mut Context<'_>) {
         match self.stage {
             Stage::Finding => self.finder.ask(cx),
             Stage::Fetching | Stage::Closing | Stage::Serving => {
@@ -118,10 +119,10 @@ impl Get {
         }
     }
 
-    pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: OwnedReply) {
+    pub(in crate::peer) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
         match tag {
             tag::FIND if matches!(self.stage, Stage::Finding) => {
-                let found = self.finder.replied(cx, &reply);
+                let found = self.finder.replied(cx, reply);
                 self.found(cx, found);
             }
             tag::LEAVE => self.is_over = true,
@@ -132,7 +133,7 @@ impl Get {
             }
             tag::JOIN | tag::PEERS => {
                 if let Some(transfer) = cx.transfer {
-                    transfer.replied(cx.now, cx.shell.tracker.batch, &reply);
+                    transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
             }
@@ -140,7 +141,7 @@ impl Get {
         }
     }
 
-    pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
+    pub(in crate::peer) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
         match tag {
             tag::FIND if matches!(self.stage, Stage::Finding) => {
                 let found = self.finder.refused(cx, why);
@@ -187,10 +188,15 @@ impl Get {
         }
     }
 
-    pub(super) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+    pub(in crate::peer) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Prepared(Ok(prepared)) => self.prepared(cx, prepared),
-            Outcome::Prepared(Err(failure)) => self.give_up(cx, &failure),
+            Outcome::Prepared(Err(failure)) => {
+                // There is no place to wait for any more.
+                self.stage = Stage::Finding;
+                self.give_up(cx, &failure);
+                self.is_over = true;
+            }
             Outcome::Hashed(Some(result)) => self.hashed(cx, result),
             Outcome::Judged { good: true } => {
                 self.save_at.get_or_insert(cx.now + SAVE_EVERY);
@@ -207,6 +213,8 @@ impl Get {
                 self.bits = Some(bits);
                 match result {
                     Ok(()) => self.go_on(cx),
+                    // What the record does not say is hashed again by the next run.
+                    Err(_) if self.stopped => self.leave(cx),
                     Err(error) => self.disk_failed(cx, &error),
                 }
             }
@@ -233,8 +241,8 @@ impl Get {
         } else {
             let content = Files::Part(files).content();
             let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
-            let job = cx.job;
-            cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+            cx.shell.submit_hashing(cx.job, &hashing);
+            self.hash_rate = Pace::since(cx.now);
             self.stage = Stage::Resuming {
                 have,
                 doubtful,
@@ -293,6 +301,7 @@ impl Get {
             have: count,
         });
         self.moved_at = cx.now;
+        (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
         let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
         config.order = match self.config.order {
@@ -310,7 +319,7 @@ impl Get {
         }
     }
 
-    pub(super) fn news(&mut self, cx: &mut Context<'_>, news: News) {
+    pub(in crate::peer) fn news(&mut self, cx: &mut Context<'_>, news: News) {
         let content = cx.job;
         match news {
             News::FirstPiece => cx.tell(Event::FirstPiece { content }),
@@ -319,214 +328,7 @@ impl Get {
         }
     }
 
-    fn complete(&mut self, cx: &mut Context<'_>) {
-        if matches!(self.stage, Stage::Fetching) {
-            self.stage = Stage::Closing;
-            self.go_on(cx);
-        }
-    }
-
-    /// Saves the record, unless a worker is doing so.
-    fn save(&mut self, cx: &mut Context<'_>) {
-        let (Some(transfer), Some(meta), Some(files)) = (&cx.transfer, &self.meta, &self.files)
-        else {
-            return;
-        };
-        let Some(bits) = self.bits.take() else { return };
-        self.save_at = None;
-        let have = transfer.swarm.have().clone();
-        self.saved_have = have.count();
-        let (meta, files) = (meta.clone(), files.clone());
-        cx.submit(Work::Save {
-            bits,
-            have,
-            meta,
-            files,
-        });
-    }
-
-    /// Takes the next step of an ending, once what it waits for is there.
-    fn go_on(&mut self, cx: &mut Context<'_>) {
-        match self.stage {
-            Stage::Closing if self.bits.is_some() => self.check(cx),
-            Stage::Stopping => {
-                let Some(transfer) = cx.transfer.as_ref() else {
-                    return;
-                };
-                let checking = transfer.swarm.is_checking();
-                let saved = self.saved_have == transfer.swarm.have().count();
-                if checking || self.bits.is_none() {
-                    return;
-                }
-                if saved {
-                    self.leave(cx);
-                } else {
-                    self.save(cx);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Reads the finished files once more, if that was asked for and there is something to compare with.
-    fn check(&mut self, cx: &mut Context<'_>) {
-        let meta = self.meta.as_ref().expect("it is fetched");
-        let files = self.files.clone().expect("it is fetched");
-        let known = meta.files().iter().any(|file| file.sha256.is_some());
-        let wanted = self.config.check || self.config.sha256.is_some();
-        if wanted && !known && self.config.sha256.is_none() {
-            let text = format!(
-                "{}: it was shared without SHA-256, so --check has nothing to compare",
-                self.title
-            );
-            cx.tell(Event::Warning(text));
-        }
-        if !wanted || !(known || self.config.sha256.is_some()) {
-            return self.finish(cx);
-        }
-        let layout = super::place::layout(meta);
-        let content = Files::Part(files).content();
-        let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
-        self.stage = Stage::Checking(hashing);
-    }
-
-    fn compare(&mut self, cx: &mut Context<'_>, found: &[[u8; 32]]) {
-        let meta = self.meta.clone().expect("it is fetched");
-        for (file, digest) in meta.files().iter().zip(found) {
-            let expected = self
-                .config
-                .sha256
-                .or(file.sha256)
-                .filter(|_| !file.is_padding);
-            let Some(expected) = expected.filter(|expected| expected != digest) else {
-                continue;
-            };
-            let why = format!(
-                "the SHA-256 of {} is {}, and should be {}",
-                file.path.join("/"),
-                hex(digest),
-                hex(&expected)
-            );
-            let failure = Failure::new(ExitCode::Checksum, &self.title, why);
-            return self.give_up(
-                cx,
-                &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
-            );
-        }
-        self.finish(cx);
-    }
-
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        let files = self.files.clone().expect("it is fetched");
-        let bits = self.bits.take().expect("nothing else has the record now");
-        cx.submit(Work::Finish {
-            bits,
-            files,
-            overwrite: self.config.overwrite,
-        });
-        self.stage = Stage::Finishing;
-    }
-
-    fn finished(&mut self, cx: &mut Context<'_>, result: io::Result<PathBuf>) {
-        match result {
-            Err(error) => self.disk_failed(cx, &error),
-            Ok(path) => {
-                let down_bytes = cx
-                    .transfer
-                    .as_ref()
-                    .map_or(0, |t| t.swarm.counts().down_bytes);
-                let sha256_checked = self.config.check || self.config.sha256.is_some();
-                let content = cx.job;
-                cx.tell(Event::Done {
-                    content,
-                    path,
-                    down_bytes,
-                    sha256_checked,
-                });
-                match self.config.seed {
-                    SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,
-                    _ => self.leave(cx),
-                }
-            }
-        }
-    }
-
-    fn disk_failed(&mut self, cx: &mut Context<'_>, error: &io::Error) {
-        self.give_up(cx, &disk_failure(&self.title, error));
-    }
-
-    /// Ends with a failure; what is here is saved.
-    fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
-        if self.is_over || self.stopped {
-            return;
-        }
-        cx.fail(failure);
-        self.wind_down(cx);
-    }
-
-    /// Stops fetching, keeps what is here, and leaves.
-    fn wind_down(&mut self, cx: &mut Context<'_>) {
-        self.stopped = true;
-        match &self.stage {
-            Stage::Resuming { hashing, .. } | Stage::Checking(hashing) => hashing.cancel(),
-            _ => {}
-        }
-        if cx.transfer.is_none() {
-            // A worker may still be making the place; it is let go when it comes back.
-            self.is_over = !matches!(self.stage, Stage::Preparing);
-            return;
-        }
-        if let Some(transfer) = cx.transfer {
-            transfer.swarm.stop();
-        }
-        cx.links.close_all(cx.job, cx.shell);
-        if matches!(self.stage, Stage::Finishing | Stage::Serving) {
-            if matches!(self.stage, Stage::Serving) {
-                self.leave(cx);
-            }
-            return;
-        }
-        self.stage = Stage::Stopping;
-        self.go_on(cx);
-    }
-
-    fn leave(&mut self, cx: &mut Context<'_>) {
-        self.stage = Stage::Leaving;
-        cx.end_transfer();
-        self.is_over = !cx.shell.tracker.client.is_ready();
-    }
-
-    pub(super) fn removed(&mut self, cx: &mut Context<'_>) {
-        let text = format!(
-            "{}: it was removed from the tracker; the peers known so far are still asked",
-            self.title
-        );
-        cx.tell(Event::Warning(text));
-    }
-
-    /// The user stops it: unfinished, unless everything is there.
-    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
-        if self.stopped || self.is_over {
-            return;
-        }
-        if matches!(self.stage, Stage::Finishing) {
-            self.stopped = true;
-            return;
-        }
-        if !matches!(self.stage, Stage::Serving | Stage::Leaving) {
-            let failure = Failure::new(
-                ExitCode::Unfinished,
-                &self.title,
-                "stopped before it was complete",
-            );
-            cx.fail(&failure.with_remedy("run it again: it goes on where it stopped"));
-        }
-        self.wind_down(cx);
-    }
-
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
+    pub(in crate::peer) fn poll_timeout(&self) -> Option<Time> {
         if self.stopped || self.is_over {
             return None;
         }
@@ -543,7 +345,7 @@ impl Get {
             .min()
     }
 
-    pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::peer) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.poll_timeout().is_none_or(|at| at > cx.now) {
             return;
         }
@@ -580,7 +382,7 @@ impl Get {
         }
     }
 
-    pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
+    pub(in crate::peer) fn progress(&mut self, cx: &mut Context<'_>) {
         let content = cx.job;
         let hashing = match &self.stage {
             Stage::Resuming { hashing, .. } => Some((hashing, HashPurpose::Resume)),
