@@ -118,9 +118,15 @@ impl Swarm {
         }
         let twin = self.key_of(hello.id);
         if let Some(twin) = twin {
-            let theirs = self.peers[twin.slot()].hello.dialled;
+            let Hello {
+                dialled, remote, ..
+            } = self.peers[twin.slot()].hello;
             let ours_is_right = self.config.id > hello.id;
-            if theirs == hello.dialled || hello.dialled != ours_is_right {
+            let ip = hello.remote.ip();
+            // A name that is taken by another must not push its owner's link aside.
+            let is_stranger = remote.ip() != ip && self.contacts.addr_at(hello.id, ip).is_none();
+            let gives_way = dialled == hello.dialled || hello.dialled != ours_is_right;
+            if gives_way || is_stranger && !hello.dialled {
                 return Err(Reason::Duplicate);
             }
         } else if self.peers.len() >= self.config.links_max {

@@ -220,3 +220,19 @@ fn where_a_peer_listens_is_learnt_once() {
     assert_eq!(links, [addr(1)]);
     assert_eq!(rig.swarm.ledger().accounts().len(), 2);
 }
+
+#[test]
+fn who_takes_anothers_name_does_not_take_its_link() {
+    let mut rig = Rig::getter(1);
+    rig.input(Input::Found {
+        peers: &[found(200)],
+    });
+    rig.try_link(hello(200, true)).expect("we dialled it");
+    let stranger = Hello {
+        remote: ([10, 0, 0, 66], 40_000).into(),
+        ..hello(200, false)
+    };
+    assert_eq!(rig.try_link(stranger), Err(Reason::Duplicate));
+    assert_eq!(rig.closed, []);
+    assert!(rig.try_link(hello(200, false)).is_ok(), "its owner may");
+}
