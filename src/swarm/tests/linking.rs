@@ -182,3 +182,57 @@ fn taking_anothers_name_harms_only_oneself() {
         "the one who has the name"
     );
 }
+
+#[test]
+fn bans_hit_the_sender_even_when_there_are_more_peers_than_accounts() {
+    let mut rig = Rig::getter(1);
+    for port in 1..=10_001 {
+        let remote = ([10, 0, 0, 7], port).into();
+        let hello = Hello {
+            remote,
+            ..hello(7, false)
+        };
+        let peer = rig.try_link(hello).expect("it is welcome");
+        rig.input(Input::Disconnected { peer });
+    }
+    let peer = rig.source(1);
+    rig.land_all(peer);
+    assert_eq!(rig.judge(false), 1);
+    let blamed = ([10, 0, 0, 1], 40_000).into();
+    assert!(rig.wants(|output| matches!(output, Output::Accuse { addr, .. } if *addr == blamed)));
+    assert!(rig.swarm.ledger().is_banned(None, blamed));
+    assert!(!rig.swarm.ledger().is_banned(None, addr(7)));
+}
+
+#[test]
+fn where_a_peer_listens_is_learnt_once() {
+    let mut rig = Rig::getter(1);
+    let peer = rig.link(1, true);
+    for port in [6881, 6882, 6883] {
+        rig.input(Input::Extended {
+            peer,
+            requests_max: None,
+            port: Some(port),
+            is_upload_only: false,
+        });
+    }
+    let links: Vec<SocketAddr> = rig.swarm.links().map(|link| link.addr).collect();
+    assert_eq!(links, [addr(1)]);
+    assert_eq!(rig.swarm.ledger().accounts().len(), 2);
+}
+
+#[test]
+fn who_takes_anothers_name_does_not_take_its_link() {
+    let mut rig = Rig::getter(1);
+    rig.input(Input::Found {
+        peers: &[found(200)],
+    });
+    rig.try_link(hello(200, true)).expect("we dialled it");
+    let stranger = Hello {
+        remote: ([10, 0, 0, 66], 40_000).into(),
+        ..hello(200, false)
+    };
+    assert_eq!(rig.try_link(stranger), Err(Reason::Duplicate));
+    assert_eq!(rig.closed, []);
+    assert!(rig.try_link(hello(200, false)).is_ok(), "its owner may");
+}

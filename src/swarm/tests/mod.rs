@@ -1,5 +1,6 @@
 //! A swarm alone, told by hand what happens.
 
+mod any_order;
 mod fetching;
 mod linking;
 mod refusals;
