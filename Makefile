@@ -26,7 +26,7 @@ test: ## run all tests, and each bench once in its small form
 	$(CARGO) test --locked
 
 bench: ## measure: transfers between real programs, then the parts
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench '*'
 
 demo: build ## share a file and a folder, fetch both with four peers at once, compare every copy
 	bash tests/demo.sh $(TARGET)/release
