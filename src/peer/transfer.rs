@@ -135,6 +135,13 @@ impl Transfer {
             .handle_input(now, Input::Newcomers { peers: &found });
     }
 
+    /// Asks for the figures of the swarm, if we are a member.
+    pub(super) fn ask_stats(&self, shell: &mut Shell) {
+        if let Some(slot) = self.slot {
+            shell.ask(self.job, tag::STATS, Request::Stats { slot });
+        }
+    }
+
     /// Leaves the swarm at the tracker.
     pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) {
         self.send_report(now, shell);

@@ -532,3 +532,6 @@ pub struct LinkView {
     /// Whether it wants something of us.
     pub is_interested: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
 use crate::peer::job::Context;
+use crate::peer::pace::Pace;
 use crate::peer::place::{disk_failure, layout};
 use crate::storage::ContentHasher;
 
@@ -81,8 +82,8 @@ impl Get {
         let layout = layout(meta);
         let content = Files::Part(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Checking(hashing);
     }
 
@@ -125,7 +126,10 @@ impl Get {
 
     pub(super) fn finished(&mut self, cx: &mut Context<'_>, result: io::Result<PathBuf>) {
         match result {
-            Err(error) => self.disk_failed(cx, &error),
+            Err(error) => {
+                cx.fail(&disk_failure(&self.title, &error));
+                self.leave(cx);
+            }
             Ok(path) => {
                 let down_bytes = cx
                     .transfer

@@ -14,8 +14,8 @@ use crate::cli::{
 use crate::peer::errand::{Files, Hashes, Hashing, Outcome, Work};
 use crate::peer::finder::{Finder, Found};
 use crate::peer::job::{Context, about, is_not_found, link_rows};
+use crate::peer::pace::Pace;
 use crate::peer::place::{Place, Prepared};
-use crate::peer::share::Pace;
 use crate::peer::transfer::News;
 use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
@@ -96,9 +96,9 @@ impl Get {
             save_at: None,
             saved_have: 0,
             stopped: false,
-            down_rate: Pace::default(),
-            up_rate: Pace::default(),
-            hash_rate: Pace::default(),
+            down_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            hash_rate: Pace::since(now),
             is_over: false,
         }
     }
@@ -191,7 +191,12 @@ impl Get {
     pub(in crate::peer) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Prepared(Ok(prepared)) => self.prepared(cx, prepared),
-            Outcome::Prepared(Err(failure)) => self.give_up(cx, &failure),
+            Outcome::Prepared(Err(failure)) => {
+                // There is no place to wait for any more.
+                self.stage = Stage::Finding;
+                self.give_up(cx, &failure);
+                self.is_over = true;
+            }
             Outcome::Hashed(Some(result)) => self.hashed(cx, result),
             Outcome::Judged { good: true } => {
                 self.save_at.get_or_insert(cx.now + SAVE_EVERY);
@@ -208,6 +213,8 @@ impl Get {
                 self.bits = Some(bits);
                 match result {
                     Ok(()) => self.go_on(cx),
+                    // What the record does not say is hashed again by the next run.
+                    Err(_) if self.stopped => self.leave(cx),
                     Err(error) => self.disk_failed(cx, &error),
                 }
             }
@@ -234,8 +241,8 @@ impl Get {
         } else {
             let content = Files::Part(files).content();
             let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
-            let job = cx.job;
-            cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+            cx.shell.submit_hashing(cx.job, &hashing);
+            self.hash_rate = Pace::since(cx.now);
             self.stage = Stage::Resuming {
                 have,
                 doubtful,
@@ -294,6 +301,7 @@ impl Get {
             have: count,
         });
         self.moved_at = cx.now;
+        (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
         let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
         config.order = match self.config.order {

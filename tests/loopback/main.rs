@@ -1,0 +1,6 @@
+//! The real programs on loopback: from one to one up to what happens when trackers, seeds and disks fail.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod basics;
