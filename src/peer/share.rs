@@ -201,7 +201,7 @@ impl Share {
                 cx.drain();
             }
             (tag::LEAVE, _) => self.is_over = true,
-            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(&stats),
+            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(stats),
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
                 let failure = unexpected(&self.what(), reply);
