@@ -24,6 +24,7 @@ build: ## build both programs, optimised (target/release)
 
 test: ## run all tests, and each bench once in its small form
 	$(CARGO) test --locked
+	$(CARGO) test --locked --bench '*'
 
 bench: ## measure: transfers between real programs, then the parts
 	$(CARGO) bench --locked --bench '*'
