@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
 use super::fleet::FleetWatch;
-use super::job::{Context, about, is_not_found, read_failure, refusal, unfinished};
+use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal, unfinished};
 use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
@@ -29,6 +29,8 @@ pub(super) struct Share {
     path: PathBuf,
     stage: Stage,
     look_at: Option<Time>,
+    /// It is stopped: until when the tracker may answer our good-bye.
+    leave_at: Option<Time>,
     hash_rate: Pace,
     up_rate: Pace,
     fleet: FleetWatch,
@@ -59,6 +61,7 @@ impl Share {
             path,
             stage: Stage::Scanning,
             look_at: None,
+            leave_at: None,
             hash_rate: Pace::since(now),
             up_rate: Pace::since(now),
             fleet: FleetWatch::default(),
@@ -109,7 +112,7 @@ impl Share {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
-        if self.is_over {
+        if self.is_over || self.leave_at.is_some() {
             return;
         }
         cx.fail(failure);
@@ -199,6 +202,9 @@ impl Share {
                     transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
+                if self.leave_at.is_some() {
+                    self.wind_down(cx);
+                }
             }
             (tag::LEAVE, _) => self.is_over = true,
             (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(stats),
@@ -242,7 +248,7 @@ impl Share {
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
-        if tag == tag::LEAVE || self.is_over {
+        if tag == tag::LEAVE || self.is_over || self.leave_at.is_some() {
             self.is_over = true;
             return;
         }
@@ -271,7 +277,7 @@ impl Share {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.look_at
+        self.look_at.or(self.leave_at)
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
@@ -281,6 +287,7 @@ impl Share {
                 cx.submit(Work::Look { files });
             }
         }
+        self.is_over |= self.leave_at.is_some_and(|at| at <= cx.now);
     }
 
     pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
@@ -340,12 +347,10 @@ impl Share {
 
     fn wind_down(&mut self, cx: &mut Context<'_>) {
         self.abandon();
-        let serving = matches!(self.stage, Stage::Serving);
         self.stage = Stage::Over;
         self.look_at = None;
-        cx.end_transfer();
-        // While it serves, the tracker's answer to LEAVE is the end.
-        self.is_over = !(serving && cx.shell.tracker.client.is_ready());
+        self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
+        self.is_over = !cx.end_transfer();
     }
 }
 

@@ -260,9 +260,12 @@ impl Swarm {
     /// Bans who sent a wrong piece, closes its link if there is one, and accuses it before the tracker.
     pub(super) fn ban(&mut self, sender: Sender, piece: u32) {
         let Sender { id, addr } = sender;
-        self.ledger.ban(id, addr);
-        self.contacts.forget(id, addr);
-        self.outputs.push_back(Output::Accuse { addr, piece });
+        // Pieces of it that were still being checked come to the same verdict: once is enough.
+        if !self.ledger.is_banned(Some(id), addr) {
+            self.ledger.ban(id, addr);
+            self.contacts.forget(id, addr);
+            self.outputs.push_back(Output::Accuse { addr, piece });
+        }
         if let Some(key) = self.key_of(id)
             && self.peers[key.slot()].hello.remote.ip() == addr.ip()
         {

@@ -59,13 +59,24 @@ pub(crate) struct Content {
 
 impl Content {
     pub(crate) fn new(name: &str, piece_length: u32, bytes: Vec<u8>) -> Self {
+        let digest = Sha256::digest(&bytes).into();
+        Self::with_digest(name, piece_length, bytes, digest)
+    }
+
+    /// One whose description has this SHA-256, be it right or wrong.
+    pub(crate) fn with_digest(
+        name: &str,
+        piece_length: u32,
+        bytes: Vec<u8>,
+        digest: [u8; 32],
+    ) -> Self {
         let hashes: Vec<u8> = bytes
             .chunks(piece_length as usize)
             .flat_map(|piece| Sha1::digest(piece).to_vec())
             .collect();
         let kind = Kind::Single {
             len: bytes.len() as u64,
-            sha256: Some(Sha256::digest(&bytes).into()),
+            sha256: Some(digest),
         };
         let info = canonical_info(name, piece_length, &hashes, kind);
         let meta = Metainfo::from_info(&info).expect("canonical");

@@ -13,7 +13,7 @@ use serde_json::Value;
 pub(crate) const TERM: Signal = Signal::SIGTERM;
 pub(crate) const KILL: Signal = Signal::SIGKILL;
 /// Nothing in these tests takes so long unless it hangs, even where many builds share the machine.
-const DEADLINE: Duration = Duration::from_secs(150);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Default)]
 struct Said {
@@ -45,7 +45,7 @@ pub(crate) struct Running {
 /// What a program said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) name: String,
+    name: String,
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) out: Vec<String>,

@@ -4,3 +4,7 @@
 mod common;
 
 mod basics;
+mod commands;
+mod disks;
+mod failures;
+mod hostile;
