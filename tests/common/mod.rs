@@ -4,11 +4,12 @@
 //! programs said. Whatever is started is killed when its handle goes.
 
 pub(crate) mod content;
+pub(crate) mod liar;
 pub(crate) mod process;
 pub(crate) mod scripted;
 pub(crate) mod world;
 
 pub(crate) use content::{Content, assert_same, file, random_bytes, tree};
-pub(crate) use process::{Ended, Running, TERM};
+pub(crate) use process::Running;
 pub(crate) use scripted::{Answer, Gate, Native, Seeder};
-pub(crate) use world::{Tracker, World};
+pub(crate) use world::{World, text};

@@ -45,7 +45,6 @@ pub(crate) struct Running {
 /// What a program said and how it ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    name: String,
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) out: Vec<String>,
@@ -140,7 +139,6 @@ impl Running {
         });
         let status = self.child.wait().expect("it is our child");
         let ended = Ended {
-            name: self.name.clone(),
             code: status.code(),
             signal: status.signal(),
             out,

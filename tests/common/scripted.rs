@@ -211,6 +211,8 @@ pub(crate) enum Answer {
     Silence,
     /// As it should, and with blocks that nobody asked for.
     Lavish,
+    /// With the first half of the block, and then with nothing more.
+    Half,
 }
 
 /// Lets so many requests pass, and the others when it is opened.
@@ -339,6 +341,14 @@ fn serve(shared: &Shared, stream: TcpStream) {
                 link.send_block(request, &wrong)
             }
             Answer::Silence => true,
+            Answer::Half => {
+                let mut out = Vec::new();
+                put_piece_header(&mut out, request.piece, request.begin, request.len);
+                out.extend_from_slice(&right[..right.len() / 2]);
+                link.write(&out);
+                while !matches!(link.next(), Said::Gone) {}
+                false
+            }
             Answer::Lavish => lavish(&mut link, content, request),
         };
         if !goes_on {

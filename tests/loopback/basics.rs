@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 
-use crate::common::world::text;
-use crate::common::{Running, World, assert_same, file, tree};
+use crate::common::{Running, World, assert_same, file, text, tree};
 
 const MIB: usize = 1 << 20;
 /// The smallest piece that `share` chooses by itself.
@@ -241,13 +241,39 @@ fn contents_are_found_by_hash_and_by_its_beginning() {
 }
 
 #[test]
+fn peers_that_listen_everywhere_find_one_another() {
+    let world = World::new();
+    world.file("image", 1, 3 * MIB);
+    let anywhere = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-peer"));
+        command
+            .args(["--json", "-t", &world.tracker.addr])
+            .args(args);
+        command.current_dir(world.path(""));
+        Running::start(&args.join(" "), &mut command)
+    };
+    let share = anywhere(&["share", "image"]);
+    share.event("shared");
+    let first = anywhere(&["get", "image", "-o", "first", "--seed", "forever"]);
+    first.event("seeding");
+    share.stop().exits(0);
+    let summary = anywhere(&["get", "image", "-o", "second"])
+        .end()
+        .exits(0)
+        .summary();
+    assert_eq!(summary["down_bytes"], 3 * MIB);
+    assert_same(&world.path("image"), &world.path("second"));
+    first.stop().exits(0);
+}
+
+#[test]
 fn what_goes_to_a_pipe_is_only_the_final_path() {
     let world = World::new();
     world.file("image", 1, 100_000);
     let share = world.share(&["image"]);
     let mut command = world.peer(&["get", "image", "-o", "copy"]);
     let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    let mut plain = std::process::Command::new(command.get_program());
+    let mut plain = Command::new(command.get_program());
     plain.args(words.iter().filter(|word| *word != "--json"));
     plain
         .current_dir(world.path(""))

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::common::{Answer, Content, Running, Seeder, World, assert_same, random_bytes};
+use crate::common::{Answer, Content, Gate, Running, Seeder, World, assert_same, random_bytes};
 
 #[test]
 fn an_unknown_name_is_not_found() {
@@ -160,7 +160,9 @@ fn ls_lists_what_matches() {
         world.file(name, seed as u64, 70_000);
     }
     let share = world.start(&["share", "a.img", "b.img", "c.txt"]);
-    names.map(|name| share.event_where("shared", |event| event["name"] == name));
+    for name in names {
+        share.event_where("shared", |event| event["name"] == name);
+    }
     let all = world.run(&["ls"]).exits(0);
     assert_eq!(all.events("file").len(), 3);
     all.summary();
@@ -270,6 +272,65 @@ fn what_was_removed_is_gone_and_its_share_ends() {
 }
 
 #[test]
+fn a_content_that_is_removed_while_it_is_fetched_still_arrives() {
+    let world = World::new();
+    let content = Arc::new(Content::new("image", 65536, random_bytes(1, 20 * 65536)));
+    let gate = Gate::new(5 * 4);
+    let of_script = gate.clone();
+    let _seeder = Seeder::start(&world.tracker.addr, &content, move |_| {
+        of_script.pass();
+        Answer::Right
+    });
+    let get = world.start_get(&["image", "-o", "copy"]);
+    get.event("first_piece");
+    world.run(&["rm", "image"]).exits(0);
+    get.complaint("removed from the tracker");
+    gate.open();
+    get.end().exits(0).summary();
+    assert!(world.run(&["ls"]).exits(0).events("file").is_empty());
+}
+
+#[test]
+fn a_share_that_is_stopped_before_it_serves_is_unfinished() {
+    let world = World::new();
+    let file = fs::File::create(world.path("large")).expect("a file");
+    file.set_len(64 << 30).expect("sparse");
+    let share = world.start(&["share", "large"]);
+    share.event("hashing");
+    let ended = share.stop().exits(7);
+    ended.summary();
+    ended.complains("stopped");
+}
+
+#[test]
+fn data_that_cannot_be_written_to_stdout_is_an_error() {
+    let world = World::new();
+    let peer = env!("CARGO_BIN_EXE_shoal-peer");
+    let script = format!("{peer} ls --json -t {} > /dev/full", world.tracker.addr);
+    let ended = Running::start("ls", Command::new("sh").args(["-c", &script])).end();
+    ended.exits(17).complains("stdout");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_a_command_quietly() {
+    let world = World::new();
+    world.file("image", 1, 200_000);
+    let share = world.share(&["image"]);
+    let peer = env!("CARGO_BIN_EXE_shoal-peer");
+    let get = format!(
+        "{peer} --json -t {} get image -o copy --seed forever",
+        world.tracker.addr
+    );
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{get} | head -n 1")]);
+    command.current_dir(world.path(""));
+    let ended = Running::start("get", &mut command).end().exits(0);
+    assert_eq!(ended.events("start").len(), 1);
+    assert!(ended.err.is_empty(), "{ended:#?}");
+    share.stop().exits(0);
+}
+
+#[test]
 fn a_tracker_has_one_reactor_and_one_helper_thread() {
     let world = World::with_state();
     world.file("image", 1, 200_000);
@@ -283,7 +344,7 @@ fn a_tracker_has_one_reactor_and_one_helper_thread() {
 fn six_getters_that_start_at_once_keep_one_link_to_each_other() {
     let world = World::new();
     let content = Arc::new(Content::new("image", 65536, random_bytes(1, 100 * 65536)));
-    let gate = crate::common::Gate::new(100);
+    let gate = Gate::new(100);
     let of_script = gate.clone();
     let _seeder = Seeder::start(&world.tracker.addr, &content, move |_| {
         of_script.pass();

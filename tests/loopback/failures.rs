@@ -7,8 +7,9 @@ use nix::sys::signal::Signal;
 use shoal::wire::native::{Reply, Request};
 
 use crate::common::process::KILL;
-use crate::common::world::text;
-use crate::common::{Answer, Content, Gate, Running, Seeder, World, assert_same, random_bytes};
+use crate::common::{
+    Answer, Content, Gate, Running, Seeder, World, assert_same, random_bytes, text,
+};
 
 const PIECE: u32 = 64 << 10;
 const BLOCKS: usize = 4;

@@ -4,12 +4,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use shoal::base::InfoHash;
 use shoal::wire::bencode::{put_bytes, put_dictionary, put_list};
-use shoal::wire::native::{Reply, Request};
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Message};
 
 use crate::common::scripted::{Link, Said};
-use crate::common::{Answer, Content, Native, Seeder, World, assert_same, random_bytes};
+use crate::common::{
+    Answer, Content, Native, Running, Seeder, World, assert_same, liar, random_bytes,
+};
 
 const PIECE: u32 = 64 << 10;
 
@@ -90,6 +92,18 @@ fn a_silent_seed_does_not_hold_up_a_download() {
     world.get(&["image", "-o", "copy"]).exits(0);
     assert_same(&world.path("image"), &world.path("copy"));
     assert!(silent.request_count() > 0, "it was asked");
+    share.stop().exits(0);
+}
+
+#[test]
+fn a_seed_that_stops_in_the_middle_of_a_block_does_not_hold_up_a_download() {
+    let world = World::new();
+    let content = image(&world, 80);
+    let half = Seeder::start(&world.tracker.addr, &content, |_| Answer::Half);
+    let share = world.share(&["image"]);
+    world.get(&["image", "-o", "copy", "--check"]).exits(0);
+    assert_same(&world.path("image"), &world.path("copy"));
+    assert!(half.request_count() > 0, "it was asked");
     share.stop().exits(0);
 }
 
@@ -186,12 +200,8 @@ fn info(name: &str, path: Option<&[&str]>) -> Vec<u8> {
     info
 }
 
-#[test]
-fn a_description_with_a_hostile_name_is_refused_and_nothing_is_written() {
-    use sha1::{Digest, Sha1};
-    let world = World::new();
-    fs::create_dir(world.path("deep")).expect("a folder");
-    let hostile = [
+fn hostile_descriptions() -> Vec<Vec<u8>> {
+    vec![
         info("..", None),
         info("/etc/shoal-was-here", None),
         info("a/../../x", None),
@@ -202,27 +212,38 @@ fn a_description_with_a_hostile_name_is_refused_and_nothing_is_written() {
         info("top", Some(&["a", "", "b"])),
         info("top", Some(&["."])),
         info("nul\0", None),
-    ];
-    for info in hostile {
-        let hash = shoal::base::hex(&Sha1::digest(&info));
-        let mut native = Native::connect(&world.tracker.addr, &[]);
-        // A tracker that is as strict as ours does not even take it; a laxer one would hand it out.
-        if native.register(&info).is_err() {
-            continue;
-        }
-        println!("the tracker took {:?}", String::from_utf8_lossy(&info));
-        let mut command = world.peer(&["get", &hash, "-o", "."]);
-        command.current_dir(world.path("deep"));
-        let ended = crate::common::Running::start("get", &mut command).end();
-        ended.exits(26).summary();
-        assert_eq!(fs::read_dir(world.path("")).expect("a folder").count(), 1);
-        assert_eq!(
-            fs::read_dir(world.path("deep")).expect("a folder").count(),
-            0
-        );
+    ]
+}
+
+#[test]
+fn the_tracker_does_not_take_a_description_with_a_hostile_name() {
+    let world = World::new();
+    for info in hostile_descriptions() {
+        let taken = Native::connect(&world.tracker.addr, &[]).register(&info);
+        assert!(taken.is_err(), "{}", String::from_utf8_lossy(&info));
     }
-    assert!(matches!(
-        Native::connect(&world.tracker.addr, &[]).ask(&Request::Ping(7)),
-        Reply::Pong(7)
-    ));
+    let fine = Native::connect(&world.tracker.addr, &[]).register(&info("fine", None));
+    assert!(fine.is_ok(), "{fine:?}");
+}
+
+#[test]
+fn a_getter_refuses_a_hostile_description_whoever_hands_it_out() {
+    let world = World::new();
+    let lied = |info: Vec<u8>, hash: Option<InfoHash>| {
+        let liar = liar::start(info, hash);
+        fs::create_dir_all(world.path("deep")).expect("a folder");
+        let mut command = world.peer(&["get", "x", "-o", ".", "-t", &liar]);
+        command.current_dir(world.path("deep"));
+        let ended = Running::start("get", &mut command).end();
+        ended.summary();
+        let entries = |name| fs::read_dir(world.path(name)).expect("a folder").count();
+        assert_eq!((entries(""), entries("deep")), (1, 0), "nothing is written");
+        ended
+    };
+    for info in hostile_descriptions() {
+        lied(info, None).exits(26);
+    }
+    lied(info("fine", None), Some(InfoHash([1; 20]))).exits(25);
+    lied(b"d4:name".to_vec(), None).exits(25);
+    lied(Vec::new(), None).exits(25);
 }
