@@ -59,13 +59,14 @@ impl Context<'_> {
         *self.transfer = Some(transfer);
     }
 
-    /// Closes the links and says good-bye to the tracker.
-    pub(super) fn end_transfer(&mut self) {
-        if let Some(transfer) = self.transfer {
-            transfer.swarm.stop();
-            self.links.close_all(self.job, self.shell);
-            transfer.leave(self.now, self.shell);
-        }
+    /// Closes the links and says good-bye to the tracker. Whether its answer is to be waited for.
+    pub(super) fn end_transfer(&mut self) -> bool {
+        let Some(transfer) = self.transfer else {
+            return false;
+        };
+        transfer.swarm.stop();
+        self.links.close_all(self.job, self.shell);
+        transfer.leave(self.now, self.shell)
     }
 
     /// Lets the swarm's outputs take effect.

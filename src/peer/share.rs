@@ -338,12 +338,10 @@ impl Share {
 
     fn wind_down(&mut self, cx: &mut Context<'_>) {
         self.abandon();
-        let serving = matches!(self.stage, Stage::Serving);
         self.stage = Stage::Over;
         self.look_at = None;
-        cx.end_transfer();
-        // While it serves, the tracker's answer to LEAVE is the end.
-        self.is_over = !(serving && cx.shell.tracker.client.is_ready());
+        // The tracker's answer to LEAVE is the end.
+        self.is_over = !cx.end_transfer();
     }
 }
 

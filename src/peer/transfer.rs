@@ -142,10 +142,11 @@ impl Transfer {
         }
     }
 
-    /// Leaves the swarm at the tracker.
-    pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) {
+    /// Leaves the swarm at the tracker. Whether there will be an answer to wait for.
+    pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) -> bool {
         self.send_report(now, shell);
-        if let Some(slot) = self.slot.take() {
+        let slot = self.slot.take();
+        if let Some(slot) = slot {
             let reason = if self.swarm.is_complete() {
                 LeaveReason::Done
             } else {
@@ -153,6 +154,7 @@ impl Transfer {
             };
             shell.ask(self.job, tag::LEAVE, Request::Leave { slot, reason });
         }
+        slot.is_some()
     }
 
     /// Does everything that the swarm asks for: the one place where its outputs are drained.

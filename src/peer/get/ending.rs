@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Get, Stage};
+use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
@@ -192,8 +192,7 @@ impl Get {
 
     pub(super) fn leave(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Leaving;
-        cx.end_transfer();
-        self.is_over = !cx.shell.tracker.client.is_ready();
+        self.is_over = !cx.end_transfer();
     }
 
     pub(in crate::peer) fn removed(&mut self, cx: &mut Context<'_>) {
@@ -202,6 +201,7 @@ impl Get {
             self.title
         );
         cx.tell(Event::Warning(text));
+        self.look_at = Some(cx.now + LOOK_EVERY);
     }
 
     /// The user stops it: unfinished, unless everything is there.

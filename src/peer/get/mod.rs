@@ -26,6 +26,8 @@ use crate::wire::native::Request;
 /// The record is saved after this much new data, or this long after the first new piece.
 const SAVE_BYTES: u64 = 256 << 20;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How often a content that was removed is looked at, whether anybody is left who has it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One content that is fetched.
 pub(in crate::peer) struct Get {
@@ -43,6 +45,8 @@ pub(in crate::peer) struct Get {
     moved_at: Time,
     moved_bytes: u64,
     save_at: Option<Time>,
+    /// When to see whether anybody is left, once the tracker was told to forget the content.
+    look_at: Option<Time>,
     saved_have: u32,
     stopped: bool,
     down_rate: Pace,
@@ -94,6 +98,7 @@ impl Get {
             moved_at: now,
             moved_bytes: 0,
             save_at: None,
+            look_at: None,
             saved_have: 0,
             stopped: false,
             down_rate: Pace::since(now),
@@ -339,7 +344,8 @@ impl Get {
             Stage::Serving | Stage::Leaving | Stage::Finishing
         );
         let timeout_at = self.timeout_at.filter(|_| unfinished);
-        [timeout_at, stall_at, self.save_at]
+        let look_at = self.look_at.filter(|_| waiting);
+        [timeout_at, stall_at, look_at, self.save_at]
             .into_iter()
             .flatten()
             .min()
@@ -352,6 +358,18 @@ impl Get {
         if self.save_at.is_some_and(|at| at <= cx.now) {
             self.save_at = None;
             self.save(cx);
+        }
+        if self.look_at.is_some_and(|at| at <= cx.now) {
+            self.look_at = Some(cx.now + LOOK_EVERY);
+            if cx
+                .transfer
+                .as_ref()
+                .is_none_or(|t| t.swarm.link_count() == 0)
+            {
+                let why = "it was removed from the tracker, and nobody is left who has it";
+                let failure = Failure::new(ExitCode::NotFound, &self.title, why);
+                return self.give_up(cx, &failure.with_remedy("have it shared again"));
+            }
         }
         let bytes = cx
             .transfer
