@@ -149,7 +149,10 @@ pub(crate) fn peer(tracker: &str) -> Command {
 
 /// Runs `command` with these words to its end.
 #[track_caller]
-pub(crate) fn run<S: AsRef<OsStr>>(mut command: Command, words: impl IntoIterator<Item = S>) -> Ended {
+pub(crate) fn run<S: AsRef<OsStr>>(
+    mut command: Command,
+    words: impl IntoIterator<Item = S>,
+) -> Ended {
     command.args(words);
     Running::start(command).end()
 }

@@ -70,11 +70,11 @@ impl Screen {
             '\n' => self.row += 1,
             character if character.is_control() => panic!("{character:?} on a terminal"),
             character => {
-                assert!(
-                    self.column < self.columns,
-                    "beyond the last column: {:?}",
-                    self.lines()
-                );
+                if self.column == self.columns {
+                    (self.row, self.column) = (self.row + 1, 0);
+                    self.rows
+                        .resize_with(self.rows.len().max(self.row + 1), Vec::new);
+                }
                 let row = &mut self.rows[self.row];
                 while row.len() <= self.column {
                     row.push(' ');

@@ -72,7 +72,7 @@ fn what_cannot_be_shared_is_named_with_the_reason() {
         &scene,
         &["huge", "--piece-size", "16K"],
         26,
-        "share huge: it would have more than 1048576 pieces (choose a larger --piece-size)",
+        "share huge: it would have more than 131072 pieces (choose a larger --piece-size)",
     );
     assert_eq!(scene.run(["ls"]).expect(0).out, "");
 }

@@ -110,6 +110,7 @@ impl Get {
                 &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
             );
         }
+        self.is_compared = true;
         self.finish(cx);
     }
 
@@ -135,13 +136,12 @@ impl Get {
                     .transfer
                     .as_ref()
                     .map_or(0, |t| t.swarm.counts().down_bytes);
-                let sha256_checked = self.config.check || self.config.sha256.is_some();
                 let content = cx.job;
                 cx.tell(Event::Done {
                     content,
                     path,
                     down_bytes,
-                    sha256_checked,
+                    sha256_checked: self.is_compared,
                 });
                 match self.config.seed {
                     SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,

@@ -48,6 +48,8 @@ pub(in crate::peer) struct Get {
     /// When to see whether anybody is left, once the tracker was told to forget the content.
     look_at: Option<Time>,
     saved_have: u32,
+    /// The whole files were compared with their SHA-256.
+    is_compared: bool,
     stopped: bool,
     down_rate: Pace,
     up_rate: Pace,
@@ -100,6 +102,7 @@ impl Get {
             save_at: None,
             look_at: None,
             saved_have: 0,
+            is_compared: false,
             stopped: false,
             down_rate: Pace::since(now),
             up_rate: Pace::since(now),
