@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Get, Stage};
+use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
@@ -110,6 +110,7 @@ impl Get {
                 &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
             );
         }
+        self.is_compared = true;
         self.finish(cx);
     }
 
@@ -136,13 +137,12 @@ impl Get {
                     .transfer
                     .as_ref()
                     .map_or(0, |t| t.swarm.counts().down_bytes);
-                let sha256_checked = self.config.check || self.config.sha256.is_some();
                 let content = cx.job;
                 cx.tell(Event::Done {
                     content,
                     path,
                     down_bytes,
-                    sha256_checked,
+                    sha256_checked: self.is_compared,
                 });
                 match self.config.seed {
                     SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,
@@ -212,6 +212,7 @@ impl Get {
             self.title
         );
         cx.tell(Event::Warning(text));
+        self.look_at = Some(cx.now + LOOK_EVERY);
     }
 
     /// The user stops it: unfinished, unless everything is there.
