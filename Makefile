@@ -24,9 +24,10 @@ build: ## build both programs, optimised (target/release)
 
 test: ## run all tests, and each bench once in its small form
 	$(CARGO) test --locked
+	$(CARGO) test --locked --bench '*'
 
 bench: ## measure: transfers between real programs, then the parts
-	$(CARGO) bench --locked
+	$(CARGO) bench --locked --bench '*'
 
 demo: build ## share a file and a folder, fetch both with four peers at once, compare every copy
 	bash tests/demo.sh $(TARGET)/release

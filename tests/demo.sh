@@ -98,6 +98,7 @@ make_contents() {
         head -c 131072 /dev/urandom >'deep/er/deepest/exactly two pieces of 64 KiB'
         head -c 700000 /dev/urandom | split -a 4 -d -b 2333 - small/file-
     )
+    source_bytes=$(stat -c '%F %s' "$work"/source/** | awk '/^regular/ { sum += $NF } END { printf "%d", sum }')
     checksums "$work/source" >"$work/source.sums"
     say "$(awk 'END { print NR }' "$work/source.sums") files in $work/source"
 }
@@ -138,7 +139,7 @@ start_getters() {
 progress_line() {
     local n
     for ((n = 1; n <= getters; n++)); do
-        awk -v n="$n" '
+        awk -v n="$n" -v all="$source_bytes" '
             function field(name) { return match($0, "\"" name "\":[0-9]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) : 0 }
             function label() { match($0, /"name":"([^"\\]|\\.)*"/); return substr($0, RSTART, RLENGTH) }
             /"event":"start"/ { size[label()] = field("size"); pieces[label()] = field("pieces"); have[label()] = field("have") }
@@ -146,7 +147,7 @@ progress_line() {
             /"event":"hashing"/ { checked[label()] = field("done_bytes"); checking = 1 }
             /"event":"summary"/ { done = 1 }
             END {
-                for (c in size) { all += size[c]; got += pieces[c] ? size[c] * have[c] / pieces[c] : size[c]; seen += checked[c] }
+                for (c in size) { got += pieces[c] ? size[c] * have[c] / pieces[c] : size[c]; seen += checked[c] }
                 state = done ? "done" : checking ? sprintf("check %d%%", all ? 100 * seen / all : 0) : sprintf("%d%%", all ? 100 * got / all : 0)
                 printf "  getter %d %-9s", n, state
             }' "$work/get$n.out"
