@@ -182,7 +182,7 @@ fn a_block_that_crosses_its_cancel_harms_nobody() {
     rig.pass(11 * SECOND);
     let told = rig.told(slow);
     assert!(told.contains(&Message::Cancel(asked[1])), "it stalled");
-    rig.pass(25 * SECOND);
+    rig.pass(30 * SECOND);
     rig.land(slow, asked[1]);
     assert_eq!(rig.swarm.counts().wasted_bytes, 0, "it is welcome");
     rig.receive(slow, Message::Reject(asked[2]));
