@@ -24,6 +24,7 @@ use programs::{Ended, Program, start_getter, start_sharer, start_tracker};
 
 const SEED: u64 = 1;
 const MIB: u64 = 1 << 20;
+const RUNS_MIN: usize = 3;
 /// With more of a processor than this busy elsewhere the numbers are not worth much.
 const OTHERS_CALM_MAX: f64 = 0.25;
 
@@ -48,7 +49,7 @@ fn main() {
 }
 
 fn measure() {
-    let runs = number("SHOAL_BENCH_RUNS").unwrap_or(5).max(3);
+    let runs = number("SHOAL_BENCH_RUNS").unwrap_or(5).max(RUNS_MIN);
     let sizes = std::env::var("SHOAL_BENCH_MIB").unwrap_or_else(|_| "256,1024".to_owned());
     let sizes: Vec<u64> = sizes
         .split(',')
@@ -111,14 +112,25 @@ fn compare(place: &Place, job: &Job, rival: Option<&Libtorrent>, piece_len: u64)
             theirs.push(row);
         }
     }
-    println!("median      {}", Row::median(&ours));
-    if !theirs.is_empty() {
-        println!("libtorrent  {}", Row::median(&theirs));
-    }
-    if ours.iter().any(|row| row.others > OTHERS_CALM_MAX) {
-        println!("disturbed: something else used the processors meanwhile");
-    }
+    print_median("shoal", &ours);
+    print_median("libtorrent", &theirs);
     println!();
+}
+
+/// The medians of the undisturbed runs if there are enough of them, else of all.
+fn print_median(name: &str, rows: &[Row]) {
+    let is_calm = |row: &&Row| row.others <= OTHERS_CALM_MAX;
+    let calm: Vec<Row> = rows.iter().filter(is_calm).copied().collect();
+    let of = if calm.len() >= RUNS_MIN { &calm } else { rows };
+    if !of.is_empty() {
+        println!("{name:10}  {}", Row::median(of));
+        println!(
+            "{name}: medians of {} runs, {} of {} undisturbed",
+            of.len(),
+            calm.len(),
+            rows.len()
+        );
+    }
 }
 
 /// Numbers of one run.
@@ -170,9 +182,14 @@ impl Row {
 
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not every program tells it.
+        let copies = match self.seeder_copies {
+            copies if copies.is_nan() => "-".to_owned(),
+            copies => format!("{copies:.2}"),
+        };
         write!(
             f,
-            "{:11.0} {:11.0} {:9.1} {:13.2} {:14.2} {:16.1} {:16.1} {:19.2} {:7.2}",
+            "{:11.0} {:11.0} {:9.1} {:13.2} {:14.2} {:16.1} {:16.1} {:>19} {:7.2}",
             self.e2e_mib_per_s,
             self.xfer_mib_per_s,
             self.first_piece_ms,
@@ -180,7 +197,7 @@ impl std::fmt::Display for Row {
             self.getters_cpu_secs,
             self.seeder_peak_mib,
             self.getter_peak_mib,
-            self.seeder_copies,
+            copies,
             self.others,
         )
     }
