@@ -191,11 +191,18 @@ impl Job {
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Get(get) => get.stop(cx),
-            Self::Share(share) => share.interrupt(cx),
+            Self::Share(share) => share.stop(cx),
             Self::Verify(verify) => verify.stop(cx),
-            Self::List(list) => list.is_over = true,
+            Self::List(list) => list.stop(cx),
             Self::Status(status) => status.stop(cx),
-            Self::Remove(remove) => remove.is_over = true,
+            Self::Remove(remove) => remove.stop(cx),
+        }
+    }
+
+    /// There will never be a tracker: lets go of the workers.
+    pub(super) fn abandon(&self) {
+        if let Self::Share(share) = self {
+            share.abandon();
         }
     }
 
@@ -273,6 +280,11 @@ pub(super) fn is_not_found(why: &TrackerFailure) -> bool {
             ..
         }
     )
+}
+
+/// The failure of what a signal stopped.
+pub(super) fn unfinished(what: &str) -> Failure {
+    Failure::new(ExitCode::Unfinished, what, "stopped before it was done")
 }
 
 /// The failure of a shared or checked file that cannot be read.

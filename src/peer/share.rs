@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
-use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal};
+use super::fleet::FleetWatch;
+use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal, unfinished};
+use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
@@ -18,6 +20,8 @@ use crate::wire::native::Request;
 
 /// How often the shared files are looked at, whether they are still what they were.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// And this much rarer for each file, so that looking at many costs next to nothing.
+const LOOK_EVERY_PER_FILE: Duration = Duration::from_millis(2);
 
 /// One path that is shared.
 pub(super) struct Share {
@@ -29,6 +33,7 @@ pub(super) struct Share {
     leave_at: Option<Time>,
     hash_rate: Pace,
     up_rate: Pace,
+    fleet: FleetWatch,
     pub is_over: bool,
 }
 
@@ -49,33 +54,17 @@ enum Stage {
     Over,
 }
 
-/// A rate, from totals that are looked at now and then.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    rate: crate::base::Rate,
-    total: u64,
-}
-
-impl Pace {
-    /// Bytes per second, now that `total` bytes have gone since the start.
-    pub(super) fn update(&mut self, now: Time, total: u64) -> u64 {
-        self.rate
-            .add(now, total.saturating_sub(self.total) as usize);
-        self.total = total;
-        self.rate.bytes_per_second().unwrap_or(0.0) as u64
-    }
-}
-
 impl Share {
-    pub(super) fn new(config: Arc<ShareConfig>, path: PathBuf) -> Self {
+    pub(super) fn new(now: Time, config: Arc<ShareConfig>, path: PathBuf) -> Self {
         Self {
             config,
             path,
             stage: Stage::Scanning,
             look_at: None,
             leave_at: None,
-            hash_rate: Pace::default(),
-            up_rate: Pace::default(),
+            hash_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            fleet: FleetWatch::default(),
             is_over: false,
         }
     }
@@ -127,7 +116,7 @@ impl Share {
             return;
         }
         cx.fail(failure);
-        self.stop(cx);
+        self.wind_down(cx);
     }
 
     fn scanned(&mut self, cx: &mut Context<'_>, scan: Scan, files: Arc<SharedFiles>) {
@@ -157,8 +146,8 @@ impl Share {
             let all = Bitfield::all(layout.piece_count());
             Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &all)))
         };
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Hashing {
             scan,
             files,
@@ -214,10 +203,11 @@ impl Share {
                 }
                 cx.drain();
                 if self.leave_at.is_some() {
-                    self.stop(cx);
+                    self.wind_down(cx);
                 }
             }
             (tag::LEAVE, _) => self.is_over = true,
+            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(stats),
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
                 let failure = unexpected(&self.what(), reply);
@@ -244,7 +234,8 @@ impl Share {
                 let all = Bitfield::all(meta.piece_count());
                 let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
-                self.look_at = Some(cx.now + LOOK_EVERY);
+                self.look_at = Some(cx.now + look_every(cx));
+                self.up_rate = Pace::since(cx.now);
             }
             // Registered again after the tracker had lost it.
             Stage::Serving => {
@@ -282,7 +273,7 @@ impl Share {
             self.path.display()
         );
         cx.tell(Event::Warning(text));
-        self.stop(cx);
+        self.wind_down(cx);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
@@ -291,7 +282,7 @@ impl Share {
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.look_at.is_some_and(|at| at <= cx.now) {
-            self.look_at = Some(cx.now + LOOK_EVERY);
+            self.look_at = Some(cx.now + look_every(cx));
             if let Some(Files::Shared(files)) = cx.transfer.as_ref().map(|t| t.files.clone()) {
                 cx.submit(Work::Look { files });
             }
@@ -320,11 +311,15 @@ impl Share {
                     return;
                 };
                 let up_bytes = transfer.swarm.counts().up_bytes;
+                let peers = transfer.swarm.link_count() as u32;
+                if self.fleet.is_due(cx.now, peers > 0) {
+                    transfer.ask_stats(cx.shell);
+                }
                 let seeding = Seeding {
                     up_bytes_per_s: self.up_rate.update(cx.now, up_bytes),
                     up_bytes,
-                    peers: transfer.swarm.link_count() as u32,
-                    fleet: None,
+                    peers,
+                    fleet: self.fleet.fleet,
                 };
                 cx.tell(Event::Seeding { content, seeding });
             }
@@ -333,24 +328,38 @@ impl Share {
     }
 
     /// The user stops it: unfinished, unless it is served.
-    pub(super) fn interrupt(&mut self, cx: &mut Context<'_>) {
-        let served = matches!(self.stage, Stage::Serving | Stage::Over);
-        if !served && !self.is_over {
-            let why = "stopped before others could fetch it";
-            cx.fail(&Failure::new(ExitCode::Unfinished, self.what(), why));
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if self.is_over || matches!(self.stage, Stage::Over) {
+            return;
         }
-        self.stop(cx);
+        if !matches!(self.stage, Stage::Serving) {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.wind_down(cx);
     }
 
-    fn stop(&mut self, cx: &mut Context<'_>) {
+    /// Lets go of the workers at once: nothing will come of it.
+    pub(super) fn abandon(&self) {
         if let Stage::Hashing { hashing, .. } = &self.stage {
             hashing.cancel();
         }
+    }
+
+    fn wind_down(&mut self, cx: &mut Context<'_>) {
+        self.abandon();
         self.stage = Stage::Over;
         self.look_at = None;
         self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
         self.is_over = !cx.end_transfer();
     }
+}
+
+fn look_every(cx: &Context<'_>) -> Duration {
+    let files = cx
+        .transfer
+        .as_ref()
+        .map_or(0, |transfer| transfer.meta.files().len());
+    LOOK_EVERY + LOOK_EVERY_PER_FILE * files as u32
 }
 
 fn register(cx: &mut Context<'_>, meta: &Metainfo) {

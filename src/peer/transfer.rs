@@ -135,6 +135,13 @@ impl Transfer {
             .handle_input(now, Input::Newcomers { peers: &found });
     }
 
+    /// Asks for the figures of the swarm, if we are a member.
+    pub(super) fn ask_stats(&self, shell: &mut Shell) {
+        if let Some(slot) = self.slot {
+            shell.ask(self.job, tag::STATS, Request::Stats { slot });
+        }
+    }
+
     /// Leaves the swarm at the tracker. Returns whether there will be an answer: to LEAVE, or to the JOIN that is under
     /// way, after which it is time to leave again.
     pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) -> bool {

@@ -25,6 +25,11 @@ impl Signals {
         Ok(blocked.thread_block()?)
     }
 
+    /// Lets the signals do what they do by default: for a thread that no loop serves any more.
+    pub fn unblock() -> io::Result<()> {
+        Ok(stop_signals().thread_unblock()?)
+    }
+
     /// Blocks the signals, and opens the descriptor that they are read from.
     pub(super) fn open() -> io::Result<Self> {
         Self::block()?;

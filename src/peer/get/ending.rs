@@ -4,11 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Get, Stage};
+use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
 use crate::peer::job::{Context, LEAVE_TIME_MAX};
+use crate::peer::pace::Pace;
 use crate::peer::place::{disk_failure, layout};
 use crate::storage::ContentHasher;
 
@@ -85,8 +86,8 @@ impl Get {
         let layout = layout(meta);
         let content = Files::Part(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Checking(hashing);
     }
 
@@ -113,6 +114,7 @@ impl Get {
                 &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
             );
         }
+        self.is_compared = true;
         self.finish(cx);
     }
 
@@ -139,13 +141,12 @@ impl Get {
                     .transfer
                     .as_ref()
                     .map_or(0, |t| t.swarm.counts().down_bytes);
-                let sha256_checked = self.config.check || self.config.sha256.is_some();
                 let content = cx.job;
                 cx.tell(Event::Done {
                     content,
                     path,
                     down_bytes,
-                    sha256_checked,
+                    sha256_checked: self.is_compared,
                 });
                 match self.config.seed {
                     SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,
@@ -215,6 +216,7 @@ impl Get {
             self.title
         );
         cx.tell(Event::Warning(text));
+        self.look_at = Some(cx.now + LOOK_EVERY);
     }
 
     /// The user stops it: unfinished, unless everything is there.

@@ -14,8 +14,8 @@ use crate::cli::{
 use crate::peer::errand::{Files, Hashes, Hashing, Outcome, Work};
 use crate::peer::finder::{Finder, Found};
 use crate::peer::job::{Context, about, is_not_found, link_rows};
+use crate::peer::pace::Pace;
 use crate::peer::place::{Place, Prepared};
-use crate::peer::share::Pace;
 use crate::peer::transfer::News;
 use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
@@ -26,6 +26,8 @@ use crate::wire::native::Request;
 /// The record is saved after this much new data, or this long after the first new piece.
 const SAVE_BYTES: u64 = 256 << 20;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How often a content that was removed is looked at, whether anybody is left who has it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One content that is fetched.
 pub(in crate::peer) struct Get {
@@ -45,7 +47,11 @@ pub(in crate::peer) struct Get {
     save_at: Option<Time>,
     /// Until when the tracker may answer our good-bye.
     leave_at: Option<Time>,
+    /// When to see whether anybody is left, once the tracker was told to forget the content.
+    look_at: Option<Time>,
     saved_have: u32,
+    /// The whole files were compared with their SHA-256.
+    is_compared: bool,
     stopped: bool,
     down_rate: Pace,
     up_rate: Pace,
@@ -97,11 +103,13 @@ impl Get {
             moved_bytes: 0,
             save_at: None,
             leave_at: None,
+            look_at: None,
             saved_have: 0,
+            is_compared: false,
             stopped: false,
-            down_rate: Pace::default(),
-            up_rate: Pace::default(),
-            hash_rate: Pace::default(),
+            down_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            hash_rate: Pace::since(now),
             is_over: false,
         }
     }
@@ -199,6 +207,8 @@ impl Get {
         match outcome {
             Outcome::Prepared(Ok(prepared)) => self.prepared(cx, prepared),
             Outcome::Prepared(Err(failure)) => {
+                // There is no place to wait for any more.
+                self.stage = Stage::Finding;
                 self.give_up(cx, &failure);
                 self.is_over = true;
             }
@@ -244,8 +254,8 @@ impl Get {
         } else {
             let content = Files::Part(files).content();
             let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
-            let job = cx.job;
-            cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+            cx.shell.submit_hashing(cx.job, &hashing);
+            self.hash_rate = Pace::since(cx.now);
             self.stage = Stage::Resuming {
                 have,
                 doubtful,
@@ -304,6 +314,7 @@ impl Get {
             have: count,
         });
         self.moved_at = cx.now;
+        (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
         let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
         config.order = match self.config.order {
@@ -335,10 +346,15 @@ impl Get {
             _ if self.is_over => None,
             Stage::Leaving => self.leave_at,
             _ if self.stopped => None,
-            _ => [self.due_at(), self.stalls_at(), self.save_at]
-                .into_iter()
-                .flatten()
-                .min(),
+            _ => [
+                self.due_at(),
+                self.stalls_at(),
+                self.looks_at(),
+                self.save_at,
+            ]
+            .into_iter()
+            .flatten()
+            .min(),
         }
     }
 
@@ -357,6 +373,12 @@ impl Get {
         waiting.then(|| self.moved_at + self.config.stall)
     }
 
+    /// When to see whether anybody is left.
+    fn looks_at(&self) -> Option<Time> {
+        self.look_at
+            .filter(|_| matches!(self.stage, Stage::Fetching))
+    }
+
     pub(in crate::peer) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.poll_timeout().is_none_or(|at| at > cx.now) {
             return;
@@ -368,6 +390,18 @@ impl Get {
         if self.save_at.is_some_and(|at| at <= cx.now) {
             self.save_at = None;
             self.save(cx);
+        }
+        if self.looks_at().is_some_and(|at| at <= cx.now) {
+            self.look_at = Some(cx.now + LOOK_EVERY);
+            if cx
+                .transfer
+                .as_ref()
+                .is_none_or(|t| t.swarm.link_count() == 0)
+            {
+                let why = "it was removed from the tracker, and nobody is left who has it";
+                let failure = Failure::new(ExitCode::NotFound, &self.title, why);
+                return self.give_up(cx, &failure.with_remedy("have it shared again"));
+            }
         }
         let counts = cx.transfer.as_ref().map(|t| t.swarm.counts());
         let bytes = counts.map_or(0, |counts| counts.down_bytes);
