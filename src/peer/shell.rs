@@ -219,7 +219,11 @@ impl Shell {
         }
         let _ = self.workers.shutdown(Shutdown::HandBack);
         match self.writer.finish() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
+            // A reader that left knows that it left.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                eprintln!("shoal-peer: stdout: {error} (what was to be written there is lost)");
+                if code.is_ok() { ExitCode::Io } else { code }
+            }
             _ => code,
         }
     }
