@@ -219,7 +219,11 @@ impl Shell {
         }
         let _ = self.workers.shutdown(Shutdown::HandBack);
         match self.writer.finish() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                // The writer is gone, and a script that gets no data must learn why.
+                eprintln!("shoal-peer: stdout: {error} (check where the output goes)");
+                if code.is_ok() { ExitCode::Io } else { code }
+            }
             _ => code,
         }
     }
