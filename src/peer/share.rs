@@ -13,7 +13,6 @@ use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
 use crate::cli::{Event, ExitCode, Failure, HashPurpose, Seeding, ShareConfig};
 use crate::storage::{ContentHasher, ContentHashes, Layout, PieceHasher, Scan, SharedFiles};
-use crate::swarm::Config;
 use crate::wire::info_builder::{Content, NewFile, canonical_info, piece_length_for};
 use crate::wire::metainfo::{INFO_BYTES_MAX, Metainfo, PIECES_MAX};
 use crate::wire::native::Request;
@@ -232,7 +231,7 @@ impl Share {
                     tracker,
                 });
                 let all = Bitfield::all(meta.piece_count());
-                let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+                let config = cx.shell.swarm_config();
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
                 self.look_at = Some(cx.now + look_every(cx));
                 self.up_rate = Pace::since(cx.now);

@@ -280,6 +280,6 @@ fn what_goes_to_a_pipe_is_only_the_final_path() {
         .env("SHOAL_TRACKER", &world.tracker.addr);
     command.env_clear();
     let ended = Running::start("get", &mut plain).end().exits(0);
-    assert_eq!(ended.out, ["./copy"]);
+    assert_eq!(ended.out, ["copy"]);
     share.stop().exits(0);
 }

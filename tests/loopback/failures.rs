@@ -244,7 +244,7 @@ fn a_share_serves_until_it_is_stopped_and_so_does_a_getter_that_is_told_to() {
     assert_same(&world.path("image"), &world.path("third"));
     let summary = get.stop().exits(0).summary();
     assert_eq!(summary["up_bytes"], 1_000_000);
-    assert_eq!(summary["path"], "./copy");
+    assert_eq!(summary["path"], "copy");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::peer::place::{Place, Prepared};
 use crate::peer::transfer::News;
 use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
-use crate::swarm::{Config, Order, PeerOrder};
+use crate::swarm::{Order, PeerOrder};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::Request;
 
@@ -316,7 +316,7 @@ impl Get {
         self.moved_at = cx.now;
         (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
-        let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+        let mut config = cx.shell.swarm_config();
         config.order = match self.config.order {
             PieceOrder::Rarest => Order::RarestFirst,
             PieceOrder::Random => Order::Random,
