@@ -1,6 +1,7 @@
 //! What all jobs have in common: what they are told, what they work with, and how one is chosen.
 
 use std::io;
+use std::time::Duration;
 
 use super::errand::{Files, Outcome, Work};
 use super::get::Get;
@@ -18,6 +19,9 @@ use crate::cli::{Content, Event, ExitCode, Failure, LinkRow};
 use crate::swarm::Config;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::ErrorCode;
+
+/// How long a job that has left waits for the tracker to say that it heard so.
+pub(super) const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What a job works with while it is told something.
 pub(super) struct Context<'a> {
@@ -59,7 +63,7 @@ impl Context<'_> {
         *self.transfer = Some(transfer);
     }
 
-    /// Closes the links and says good-bye to the tracker. Whether its answer is to be waited for.
+    /// Closes the links and says good-bye to the tracker. Returns whether the tracker will answer.
     pub(super) fn end_transfer(&mut self) -> bool {
         let Some(transfer) = self.transfer else {
             return false;

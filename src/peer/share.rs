@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
 use super::fleet::FleetWatch;
-use super::job::{Context, about, is_not_found, read_failure, refusal, unfinished};
+use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal, unfinished};
 use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
 use crate::cli::{Event, ExitCode, Failure, HashPurpose, Seeding, ShareConfig};
 use crate::storage::{ContentHasher, ContentHashes, Layout, PieceHasher, Scan, SharedFiles};
-use crate::swarm::Config;
 use crate::wire::info_builder::{Content, NewFile, canonical_info, piece_length_for};
 use crate::wire::metainfo::{INFO_BYTES_MAX, Metainfo, PIECES_MAX};
 use crate::wire::native::Request;
 
 /// How often the shared files are looked at, whether they are still what they were.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// And this much rarer for each file, so that looking at many costs next to nothing.
+const LOOK_EVERY_PER_FILE: Duration = Duration::from_millis(2);
 
 /// One path that is shared.
 pub(super) struct Share {
@@ -27,6 +28,8 @@ pub(super) struct Share {
     path: PathBuf,
     stage: Stage,
     look_at: Option<Time>,
+    /// It is stopped: until when the tracker may answer our good-bye.
+    leave_at: Option<Time>,
     hash_rate: Pace,
     up_rate: Pace,
     fleet: FleetWatch,
@@ -57,6 +60,7 @@ impl Share {
             path,
             stage: Stage::Scanning,
             look_at: None,
+            leave_at: None,
             hash_rate: Pace::since(now),
             up_rate: Pace::since(now),
             fleet: FleetWatch::default(),
@@ -107,7 +111,7 @@ impl Share {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
-        if self.is_over {
+        if self.is_over || self.leave_at.is_some() {
             return;
         }
         cx.fail(failure);
@@ -197,9 +201,12 @@ impl Share {
                     transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
+                if self.leave_at.is_some() {
+                    self.wind_down(cx);
+                }
             }
             (tag::LEAVE, _) => self.is_over = true,
-            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(&stats),
+            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(stats),
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
                 let failure = unexpected(&self.what(), reply);
@@ -224,9 +231,9 @@ impl Share {
                     tracker,
                 });
                 let all = Bitfield::all(meta.piece_count());
-                let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+                let config = cx.shell.swarm_config();
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
-                self.look_at = Some(cx.now + LOOK_EVERY);
+                self.look_at = Some(cx.now + look_every(cx));
                 self.up_rate = Pace::since(cx.now);
             }
             // Registered again after the tracker had lost it.
@@ -240,7 +247,7 @@ impl Share {
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
-        if tag == tag::LEAVE || self.is_over {
+        if tag == tag::LEAVE || self.is_over || self.leave_at.is_some() {
             self.is_over = true;
             return;
         }
@@ -269,16 +276,17 @@ impl Share {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.look_at
+        self.look_at.or(self.leave_at)
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.look_at.is_some_and(|at| at <= cx.now) {
-            self.look_at = Some(cx.now + LOOK_EVERY);
+            self.look_at = Some(cx.now + look_every(cx));
             if let Some(Files::Shared(files)) = cx.transfer.as_ref().map(|t| t.files.clone()) {
                 cx.submit(Work::Look { files });
             }
         }
+        self.is_over |= self.leave_at.is_some_and(|at| at <= cx.now);
     }
 
     pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
@@ -340,9 +348,17 @@ impl Share {
         self.abandon();
         self.stage = Stage::Over;
         self.look_at = None;
-        // The tracker's answer to LEAVE is the end.
+        self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
         self.is_over = !cx.end_transfer();
     }
+}
+
+fn look_every(cx: &Context<'_>) -> Duration {
+    let files = cx
+        .transfer
+        .as_ref()
+        .map_or(0, |transfer| transfer.meta.files().len());
+    LOOK_EVERY + LOOK_EVERY_PER_FILE * files as u32
 }
 
 fn register(cx: &mut Context<'_>, meta: &Metainfo) {

@@ -12,6 +12,7 @@ use crate::base::{BufferPool, PeerId, Rng, Time};
 use crate::cli::{self, Event, ExitCode, Failure, Reporter};
 use crate::reactor::{Command, ConnId, Signals};
 use crate::storage::{LineWriter, Shutdown, Stream, Workers};
+use crate::swarm::Config;
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
 pub(super) const TRACKER_DIAL: u64 = u64::MAX;
@@ -44,6 +45,8 @@ pub(super) struct Shell {
     pub pool: BufferPool,
     pub rng: Rng,
     pub id: PeerId,
+    /// Contents that share the pool.
+    pub content_count: usize,
 }
 
 impl Shell {
@@ -72,7 +75,17 @@ impl Shell {
             pool: BufferPool::new(BUFFER_BYTES_MAX),
             rng,
             id,
+            content_count: 1,
         }
+    }
+
+    /// What a swarm may use: its share of the pool, of which several contents leave one another enough to go on.
+    pub(super) fn swarm_config(&self) -> Config {
+        let mut config = Config::new(self.id, 0, self.pool.clone());
+        let share = |bytes: usize, least: usize| (bytes / self.content_count).max(least);
+        config.arriving_bytes_max = share(config.arriving_bytes_max, ARRIVING_BYTES_MIN);
+        config.cache_bytes_max = share(config.cache_bytes_max, CACHE_BYTES_MIN);
+        config
     }
 
     /// Gives work to the workers; what finds the queue full goes when there is room.
@@ -219,7 +232,11 @@ impl Shell {
         }
         let _ = self.workers.shutdown(Shutdown::HandBack);
         match self.writer.finish() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
+            // A reader that left knows that it left.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                eprintln!("shoal-peer: stdout: {error} (what was to be written there is lost)");
+                if code.is_ok() { ExitCode::Io } else { code }
+            }
             _ => code,
         }
     }
@@ -241,6 +258,10 @@ fn stream_of(stream: cli::Stream) -> Stream {
 
 /// How long the end waits for a reader before a signal may cut it short.
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Least shares of the pool for one of many contents; the pool's own cap holds whatever their sum is.
+const ARRIVING_BYTES_MIN: usize = 4 << 20;
+const CACHE_BYTES_MIN: usize = 1 << 20;
 
 /// Most bytes in arriving pieces, checked pieces and upload caches together.
 const BUFFER_BYTES_MAX: usize = 64 << 20;

@@ -79,10 +79,10 @@ impl Transfer {
             .zeros()
             .map(|piece| u64::from(self.swarm.geometry().piece_len(piece)))
             .sum();
-        let role = if have.is_all() {
-            Role::Seed
-        } else {
-            Role::Leech
+        // Whoever fetches is complete one day, be it from the start, and the tracker remembers that; a seed always was.
+        let role = match self.files {
+            Files::Part(_) => Role::Leech,
+            Files::Shared(_) => Role::Seed,
         };
         let join = Join {
             info_hash: self.meta.info_hash(),
@@ -142,19 +142,20 @@ impl Transfer {
         }
     }
 
-    /// Leaves the swarm at the tracker. Whether there will be an answer to wait for.
+    /// Leaves the swarm at the tracker. Returns whether there will be an answer: to LEAVE, or to the JOIN that is under
+    /// way, after which it is time to leave again.
     pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) -> bool {
         self.send_report(now, shell);
-        let slot = self.slot.take();
-        if let Some(slot) = slot {
+        if let Some(slot) = self.slot.take() {
             let reason = if self.swarm.is_complete() {
                 LeaveReason::Done
             } else {
                 LeaveReason::Stopped
             };
             shell.ask(self.job, tag::LEAVE, Request::Leave { slot, reason });
+            return true;
         }
-        slot.is_some()
+        self.joining
     }
 
     /// Does everything that the swarm asks for: the one place where its outputs are drained.

@@ -41,10 +41,10 @@ fn an_output_is_a_folder_or_a_name() {
     std::fs::create_dir(scene.path("there")).expect("a folder");
     let _share = scene.share(&["in/x", "in/y"]);
     for (words, paths) in [
-        (&["x"][..], &["./x"][..]),
+        (&["x"][..], &["x"][..]),
         (&["x", "-o", "new/deep/"], &["new/deep/x"]),
         (&["x", "-o", "there"], &["there/x"]),
-        (&["-o", "file", "x"], &["./file"]),
+        (&["-o", "file", "x"], &["file"]),
         (&["x", "-o", "there/other"], &["there/other"]),
         (&["x", "y", "-o", "both"], &["both/x", "both/y"]),
     ] {
@@ -77,7 +77,7 @@ fn a_target_that_exists_is_kept() {
     let remedy = "move it away, choose another place with -o, or use --overwrite";
     assert_eq!(
         ended.err,
-        format!("shoal-peer: get x: ./x: exists already ({remedy})\n")
+        format!("shoal-peer: get x: x: exists already ({remedy})\n")
     );
     assert_eq!(
         (ended.out.as_str(), scene.read("x").as_slice()),
@@ -219,7 +219,7 @@ fn quiet_says_only_what_is_wrong() {
     scene.file("in/x", &noise(300_000));
     let _share = scene.share(&["in/x"]);
     let ended = scene.run(["-q", "get", "x"]).expect(0);
-    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("./x\n", ""));
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("x\n", ""));
     let ended = scene.run(["get", "x", "--quiet"]).expect(13);
     assert_eq!(ended.err.lines().count(), 1, "{ended:?}");
     let ended = scene

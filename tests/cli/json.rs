@@ -102,7 +102,7 @@ fn a_download_tells_its_start_first_piece_progress_and_summary() {
     }
     let (_, fields, summary) = all.last().expect("a summary");
     assert_eq!(fields, GET_SUMMARY);
-    assert_eq!(summary["path"], "./copy");
+    assert_eq!(summary["path"], "copy");
     assert_eq!(summary["down_bytes"], 256 << 20);
     assert_eq!(summary["hash_fail"], 0);
     let Fields(peer) = serde_json::from_value(summary["peers"][0].clone()).expect("a peer");

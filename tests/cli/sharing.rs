@@ -81,7 +81,7 @@ fn what_cannot_be_shared_is_named_with_the_reason() {
 fn an_unreadable_file_is_named() {
     let scene = Scene::new();
     let path = scene.file("secret", b"x");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).expect("ours");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).expect("ours");
     if std::fs::File::open(&path).is_ok() {
         return; // nothing is unreadable to root
     }

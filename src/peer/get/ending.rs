@@ -8,7 +8,7 @@ use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
-use crate::peer::job::Context;
+use crate::peer::job::{Context, LEAVE_TIME_MAX};
 use crate::peer::pace::Pace;
 use crate::peer::place::{disk_failure, layout};
 use crate::storage::ContentHasher;
@@ -21,8 +21,12 @@ impl Get {
         }
     }
 
-    /// Saves the record, unless a worker is doing so.
+    /// Saves the record, unless a worker is doing so. Once everything is here the record is only in the way: the
+    /// finishing takes it.
     pub(super) fn save(&mut self, cx: &mut Context<'_>) {
+        if !matches!(self.stage, Stage::Fetching | Stage::Stopping) {
+            return;
+        }
         let (Some(transfer), Some(meta), Some(files)) = (&cx.transfer, &self.meta, &self.files)
         else {
             return;
@@ -129,6 +133,7 @@ impl Get {
         match result {
             Err(error) => {
                 cx.fail(&disk_failure(&self.title, &error));
+                self.stopped = true;
                 self.leave(cx);
             }
             Ok(path) => {
@@ -193,6 +198,16 @@ impl Get {
     pub(super) fn leave(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Leaving;
         self.is_over = !cx.end_transfer();
+        self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
+    }
+
+    /// The record could not be saved: once more while stopping, then the older one must do.
+    pub(super) fn unsaved(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        if matches!(self.stage, Stage::Stopping) {
+            self.leave(cx);
+        } else {
+            self.disk_failed(cx, error);
+        }
     }
 
     pub(in crate::peer) fn removed(&mut self, cx: &mut Context<'_>) {
@@ -206,14 +221,14 @@ impl Get {
 
     /// The user stops it: unfinished, unless everything is there.
     pub(in crate::peer) fn stop(&mut self, cx: &mut Context<'_>) {
-        if self.stopped || self.is_over {
+        if self.stopped || self.is_over || matches!(self.stage, Stage::Leaving) {
             return;
         }
         if matches!(self.stage, Stage::Finishing) {
             self.stopped = true;
             return;
         }
-        if !matches!(self.stage, Stage::Serving | Stage::Leaving) {
+        if !matches!(self.stage, Stage::Serving) {
             let failure = Failure::new(
                 ExitCode::Unfinished,
                 &self.title,
