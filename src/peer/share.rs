@@ -320,7 +320,7 @@ impl Share {
                 };
                 let up_bytes = transfer.swarm.counts().up_bytes;
                 let peers = transfer.swarm.link_count() as u32;
-                if self.fleet.is_due(cx.now, peers > 0) {
+                if self.fleet.is_due(cx.now, peers > 0, up_bytes) {
                     transfer.ask_stats(cx.shell);
                 }
                 let seeding = Seeding {
