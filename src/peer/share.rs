@@ -302,17 +302,7 @@ impl Share {
         let content = cx.job;
         match &self.stage {
             Stage::Hashing { scan, hashing, .. } => {
-                let (done_bytes, size) = hashing.bytes();
-                let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
-                let (name, purpose) = (scan.name.clone(), HashPurpose::Share);
-                cx.tell(Event::Hashing {
-                    content,
-                    name,
-                    purpose,
-                    done_bytes,
-                    size,
-                    bytes_per_s,
-                });
+                cx.tell_hashing(hashing, &mut self.hash_rate, &scan.name, HashPurpose::Share);
             }
             Stage::Serving => {
                 let Some(transfer) = cx.transfer.as_ref() else {

@@ -189,7 +189,7 @@ impl Get {
 
     fn found(&mut self, cx: &mut Context<'_>, found: Option<Result<Found, Failure>>) {
         match found {
-            None | Some(Ok(Found::Entry { .. })) => {}
+            None | Some(Ok(Found::Entry(_))) => {}
             Some(Err(failure)) => self.give_up(cx, &failure),
             Some(Ok(Found::Meta(meta))) => {
                 if self.config.sha256.is_some() && !meta.is_single() {
@@ -444,21 +444,8 @@ impl Get {
             _ => None,
         };
         if let Some((hashing, purpose)) = hashing {
-            let (done_bytes, size) = hashing.bytes();
-            let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
-            let name = self
-                .meta
-                .as_ref()
-                .map_or_else(String::new, |meta| meta.name().to_owned());
-            cx.tell(Event::Hashing {
-                content,
-                name,
-                purpose,
-                done_bytes,
-                size,
-                bytes_per_s,
-            });
-            return;
+            let name = self.meta.as_ref().map_or("", |meta| meta.name());
+            return cx.tell_hashing(hashing, &mut self.hash_rate, name, purpose);
         }
         let wants_links = cx.shell.reporter.wants_links();
         let Some(transfer) = cx.transfer.as_ref() else {
