@@ -211,6 +211,16 @@ impl Job {
         each!(self, job => job.is_over)
     }
 
+    /// Whether it can do nothing without the tracker.
+    pub(super) fn needs_tracker(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Remove(_) => true,
+            Self::Status(status) => !status.is_watching(),
+            Self::Verify(verify) => verify.is_searching(),
+            Self::Get(_) | Self::Share(_) => false,
+        }
+    }
+
     /// What it does, for messages: `get vm.qcow2`.
     pub(super) fn what(&self) -> String {
         each!(self, job => job.what())
@@ -285,6 +295,12 @@ pub(super) fn is_not_found(why: &TrackerFailure) -> bool {
 /// The failure of what a signal stopped.
 pub(super) fn unfinished(what: &str) -> Failure {
     Failure::new(ExitCode::Unfinished, what, "stopped before it was done")
+}
+
+/// Whether the tracker says that it will later do what it does not do now.
+pub(super) fn is_busy(why: &TrackerFailure) -> bool {
+    let busy = |code: &ErrorCode| matches!(code, ErrorCode::Busy | ErrorCode::RateLimited);
+    matches!(why, TrackerFailure::Refused { code, .. } if busy(code))
 }
 
 /// The failure of a shared or checked file that cannot be read.

@@ -108,7 +108,8 @@ impl PeerService {
         for at in 0..self.jobs.len() {
             self.drain(now, at);
         }
-        if self.shell.tracker.is_hopeless() && !self.is_over {
+        let is_needed = self.jobs.iter().any(Job::needs_tracker);
+        if self.shell.tracker.is_hopeless(is_needed) && !self.is_over {
             self.give_up_tracker(now);
         }
         if !self.is_over && self.jobs.iter().all(Job::is_over) {
@@ -486,9 +487,7 @@ impl Service for PeerService {
         self.shell.tracker.client.handle_timeout(now);
         self.links.expire(now, &mut self.shell);
         for transfer in self.transfers.iter_mut().flatten() {
-            if transfer.swarm.poll_timeout().is_some_and(|at| at <= now) {
-                transfer.swarm.handle_timeout(now);
-            }
+            transfer.handle_timeout(now, &mut self.shell);
         }
         self.each_job(now, |job, cx| {
             if !job.is_over() {
@@ -511,7 +510,7 @@ impl Service for PeerService {
             .transfers
             .iter()
             .flatten()
-            .filter_map(|t| t.swarm.poll_timeout())
+            .filter_map(Transfer::poll_timeout)
             .min();
         let jobs = self
             .jobs

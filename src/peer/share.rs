@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
 use super::fleet::FleetWatch;
-use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal, unfinished};
+use super::job::{
+    Context, LEAVE_TIME_MAX, about, is_busy, is_not_found, read_failure, refusal, unfinished,
+};
 use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
@@ -254,12 +256,19 @@ impl Share {
         if tag == tag::JOIN
             && let Some(transfer) = cx.transfer
         {
-            transfer.join_failed();
+            transfer.join_failed(cx.now, why);
             if is_not_found(why) && !transfer.removed {
                 let meta = transfer.meta.clone();
                 register(cx, &meta);
             }
             return;
+        }
+        if tag == tag::REGISTER
+            && let Some(transfer) = cx.transfer
+            && is_busy(why)
+        {
+            // It was registered once, and will be again by way of the next JOIN.
+            return transfer.join_failed(cx.now, why);
         }
         if tag == tag::REGISTER && *why != TrackerFailure::ConnectionLost {
             self.give_up(cx, &refusal(&self.what(), why));

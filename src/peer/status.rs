@@ -48,6 +48,11 @@ impl Status {
         }
     }
 
+    /// Whether it goes on until it is stopped or its expectation is met.
+    pub(super) fn is_watching(&self) -> bool {
+        self.watch
+    }
+
     pub(super) fn what(&self) -> String {
         self.finder.title().to_owned()
     }

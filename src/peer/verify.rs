@@ -40,6 +40,11 @@ impl Verify {
         }
     }
 
+    /// Whether it does not know yet what the copy should be.
+    pub(super) fn is_searching(&self) -> bool {
+        self.meta.is_none()
+    }
+
     pub(super) fn what(&self) -> String {
         self.finder.title().to_owned()
     }
