@@ -179,6 +179,18 @@ fn offsets_beyond_four_gibibytes_reach_the_disk() {
 }
 
 #[test]
+fn what_was_never_written_is_a_hole_and_what_was_is_not() {
+    let (_scratch, folder) = scratch();
+    let files = [spec("a", 40 << 20), spec("b", 0), spec("c", 40 << 20)];
+    let part = PartFiles::create_or_open(&folder, "holes", &files, false).expect("new");
+    assert!(part.is_hole(0, 80 << 20).expect("known"));
+    part.write_at(42 << 20, &[7; 4096]).expect("writable");
+    assert!(part.is_hole(0, 40 << 20).expect("known"));
+    assert!(!part.is_hole(39 << 20, 4 << 20).expect("known"));
+    assert!(part.is_hole(50 << 20, 30 << 20).expect("known"));
+}
+
+#[test]
 fn five_thousand_files_take_few_descriptors() {
     const NAME: &str = "five_thousand_files_take_few_descriptors";
     const FILES: u64 = 5000;

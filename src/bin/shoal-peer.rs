@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(PeerInvocation::Show(text)) => show(&text),
         Ok(PeerInvocation::Run(globals, command)) => {
             let level = cli::log_level(globals.output.verbosity);
-            if let Err(error) = simple_logger::SimpleLogger::new().with_level(level).init() {
+            if let Err(error) = cli::keep_log(level) {
                 eprintln!("shoal-peer: no log: {error}");
             }
             shoal::peer::run(globals, *command).into()

@@ -21,12 +21,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure without a remedy.
+    /// A failure without a remedy. The numbers that `io::Error` adds to the system's words are left out.
     pub fn new(code: ExitCode, what: impl Into<String>, why: impl Into<String>) -> Self {
         Self {
             code,
             what: what.into(),
-            why: why.into(),
+            why: without_errno(why.into()),
             remedy: None,
         }
     }
@@ -55,6 +55,23 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Takes ` (os error 2)` off the end.
+fn without_errno(mut text: String) -> String {
+    let number = |rest: &str| {
+        let digits = rest.strip_suffix(')')?;
+        digits
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then_some(())
+    };
+    if let Some((begin, rest)) = text.rsplit_once(" (os error ")
+        && number(rest).is_some()
+    {
+        text.truncate(begin.len());
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +94,17 @@ mod tests {
             "get vm.qcow2: no tracker at 10.0.0.5:6969: connection refused (is shoal-tracker running? set -t or SHOAL_TRACKER)"
         );
         assert_eq!(Failure::new(ExitCode::Usage, "", "why").to_string(), "why");
+    }
+
+    #[test]
+    fn the_systems_words_come_without_its_numbers() {
+        for (why, shown) in [
+            ("x: Is a directory (os error 21)", "x: Is a directory"),
+            ("(os error 2) (os error 2) x", "(os error 2) (os error 2) x"),
+            ("x (os error two)", "x (os error two)"),
+        ] {
+            assert_eq!(Failure::new(ExitCode::Io, "", why).to_string(), shown);
+        }
     }
 
     #[test]

@@ -141,8 +141,12 @@ pub(super) fn bad(row: &BadRow) -> String {
 }
 
 /// What a command's end says beyond its rows, if anything.
-pub(super) fn summary(summary: &Summary, took: Duration) -> Option<String> {
+pub(super) fn summary(summary: &Summary, took: Duration, failed: bool) -> Option<String> {
     match summary {
+        // A failure has said why nothing was done.
+        Summary::Share { peers, .. } if failed && peers.is_empty() => None,
+        Summary::Status { fleet, .. } if failed && fleet.members == 0 => None,
+        Summary::Verify { pieces: 0, .. } if failed => None,
         Summary::Share { up_bytes, peers } => Some(format!(
             "served {} to {} in {}",
             size(*up_bytes),

@@ -12,6 +12,7 @@ mod event;
 mod exit;
 mod failure;
 mod help;
+mod journal;
 mod lines;
 mod output;
 mod peer_config;
@@ -32,6 +33,7 @@ pub use event::{
 };
 pub use exit::ExitCode;
 pub use failure::Failure;
+pub use journal::keep_log;
 pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,

@@ -23,6 +23,8 @@ pub(super) const NEWS_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct PipeForm {
     contents: BTreeMap<usize, Said>,
     members: Option<Said>,
+    /// Members were told of before: somebody watches.
+    watching: bool,
 }
 
 /// What was said last of one content.
@@ -90,8 +92,12 @@ impl PipeForm {
         self.contents.insert(content, said);
     }
 
-    /// Takes news of the members, and says a line if they changed.
+    /// Takes news of the members, and says a line if they changed. The first news may be the only one, and then the
+    /// closing table tells it.
     pub(super) fn members(&mut self, at: &Moment<'_>, rows: &[MemberRow], out: &mut Outputs) {
+        if !std::mem::replace(&mut self.watching, true) {
+            return;
+        }
         let complete = rows.iter().filter(|row| row.complete).count();
         let text = format!("{complete}/{} complete", rows.len());
         self.members = Some(change(at, self.members.take(), "members", text, out));

@@ -1,13 +1,16 @@
 //! The reporter: turns events into output, in one of three forms.
 //!
 //! Never writes and never asks what time it is: outputs queue up for the program's writer. Says exactly one summary, and
-//! nothing after it. The first failure decides the exit code.
+//! nothing after it. The first failure decides the exit code, unless a second signal does.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::Level;
+
 use super::event::{Event, FileRow, MemberRow, Summary};
+use super::journal::take_log;
 use super::output::{Output, Outputs, Stream};
 use super::render_json::{self, JsonForm};
 use super::render_pipe::{self, PipeForm};
@@ -42,6 +45,8 @@ pub struct Reporter {
     verbose: bool,
     /// Whether stdout is for the final paths.
     paths_wanted: bool,
+    /// Whether a terminal shows them.
+    paths_escaped: bool,
     several: bool,
     facts: Facts,
     /// Final paths, in the order of completion.
@@ -51,6 +56,7 @@ pub struct Reporter {
     /// Rows that need no columns.
     rows: Vec<String>,
     failure: Option<(ExitCode, String)>,
+    hushed: bool,
     finished: bool,
     out: Outputs,
 }
@@ -155,6 +161,7 @@ impl Reporter {
         Self {
             program,
             paths_wanted: !(config.json || streams.stdout_is_terminal && streams.stderr.is_some()),
+            paths_escaped: streams.stdout_is_terminal,
             form,
             quiet: config.quiet,
             verbose,
@@ -169,6 +176,7 @@ impl Reporter {
             members: Vec::new(),
             rows: Vec::new(),
             failure: None,
+            hushed: false,
             finished: false,
             out: Outputs::default(),
         }
@@ -214,7 +222,14 @@ impl Reporter {
         }
     }
 
-    /// Reports a failure, of one content or of everything. The first one decides how the command ends.
+    /// The reader of stdout is gone: what comes now is said to nobody.
+    pub fn hush(&mut self) {
+        self.hushed = true;
+        self.quiet = true;
+    }
+
+    /// Reports a failure, of one content or of everything. The first one decides how the command ends, unless a second
+    /// signal does.
     pub fn fail(&mut self, now: Time, content: Option<usize>, failure: &Failure) {
         if self.finished {
             return;
@@ -223,13 +238,34 @@ impl Reporter {
         if let (Form::Terminal(form), Some(content)) = (&mut self.form, content) {
             form.forget(content);
         }
-        let line = format!("{}: {text}", self.program);
-        self.stderr_line(now, &line);
+        if !self.hushed {
+            let line = format!("{}: {text}", self.program);
+            self.stderr_line(now, &line);
+        }
         if let (Form::Json(form), Some(content)) = (&mut self.form, content) {
             let at = self.facts.at(now);
             form.failed(&at, content, failure.code, &text, &mut self.out);
         }
+        if matches!(failure.code, ExitCode::Interrupted | ExitCode::Terminated) {
+            self.failure = None;
+        }
         self.failure.get_or_insert((failure.code, text));
+    }
+
+    /// Shows what the log has kept ([`super::keep_log`]). After the summary it is ignored.
+    pub fn show_log(&mut self, now: Time) {
+        for line in take_log() {
+            let level = match line.level {
+                Level::Error | Level::Warn => "warning",
+                Level::Info => "info",
+                Level::Debug => "debug",
+                Level::Trace => "trace",
+            };
+            if !self.finished {
+                let text = format!("{}: {level}: {}", self.program, Escaped(&line.text));
+                self.stderr_line(now, &text);
+            }
+        }
     }
 
     /// Says the rest and the summary, and returns what the program exits with.
@@ -251,7 +287,7 @@ impl Reporter {
             form.summary(&at, &outcome, summary, &mut self.out);
             return code;
         }
-        let closing = lines::summary(summary, at.elapsed());
+        let closing = lines::summary(summary, at.elapsed(), !code.is_ok());
         if let Form::Terminal(form) = &mut self.form {
             form.close(&mut self.out);
         }
@@ -369,7 +405,11 @@ impl Reporter {
         let text = lines::done(&known.name, known.size, down_bytes, took, sha256);
         self.talk(now, &text);
         if self.paths_wanted {
-            let mut bytes = path.as_os_str().as_encoded_bytes().to_vec();
+            let mut bytes = if self.paths_escaped {
+                Escaped(&path.to_string_lossy()).to_string().into_bytes()
+            } else {
+                path.as_os_str().as_encoded_bytes().to_vec()
+            };
             bytes.push(b'\n');
             self.out.push(Stream::Stdout, bytes, false);
         }

@@ -136,14 +136,18 @@ impl Finder {
             self.ask(cx);
             return None;
         }
-        let failure = Failure::new(
-            ExitCode::NotFound,
-            &self.title,
-            "the tracker does not know it",
-        );
-        Some(Err(
-            failure.with_remedy("see shoal-peer ls for what there is")
-        ))
+        let (why, remedy) = match self.what {
+            What::PrefixOrName(_) => (
+                "the tracker knows no such name, and no single info-hash that begins so",
+                "see shoal-peer ls for what there is, or give more digits",
+            ),
+            What::Name(_) | What::Hash(_) => (
+                "the tracker does not know it",
+                "see shoal-peer ls for what there is",
+            ),
+        };
+        let failure = Failure::new(ExitCode::NotFound, &self.title, why);
+        Some(Err(failure.with_remedy(remedy)))
     }
 
     fn read_info(&self, expected: InfoHash, bytes: &[u8]) -> Result<Found, Failure> {

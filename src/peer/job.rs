@@ -1,6 +1,7 @@
 //! What all jobs have in common: what they are told, what they work with, and how one is chosen.
 
 use std::io;
+use std::time::Duration;
 
 use super::errand::{Files, Outcome, Work};
 use super::get::Get;
@@ -18,6 +19,9 @@ use crate::cli::{Content, Event, ExitCode, Failure, LinkRow};
 use crate::swarm::Config;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::ErrorCode;
+
+/// How long a job that has left waits for the tracker to say that it heard so.
+pub(super) const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// What a job works with while it is told something.
 pub(super) struct Context<'a> {
@@ -59,13 +63,14 @@ impl Context<'_> {
         *self.transfer = Some(transfer);
     }
 
-    /// Closes the links and says good-bye to the tracker.
-    pub(super) fn end_transfer(&mut self) {
-        if let Some(transfer) = self.transfer {
-            transfer.swarm.stop();
-            self.links.close_all(self.job, self.shell);
-            transfer.leave(self.now, self.shell);
-        }
+    /// Closes the links and says good-bye to the tracker. Returns whether the tracker will answer.
+    pub(super) fn end_transfer(&mut self) -> bool {
+        let Some(transfer) = self.transfer else {
+            return false;
+        };
+        transfer.swarm.stop();
+        self.links.close_all(self.job, self.shell);
+        transfer.leave(self.now, self.shell)
     }
 
     /// Lets the swarm's outputs take effect.
@@ -188,9 +193,16 @@ impl Job {
             Self::Get(get) => get.stop(cx),
             Self::Share(share) => share.stop(cx),
             Self::Verify(verify) => verify.stop(cx),
-            Self::List(list) => list.is_over = true,
+            Self::List(list) => list.stop(cx),
             Self::Status(status) => status.stop(cx),
-            Self::Remove(remove) => remove.is_over = true,
+            Self::Remove(remove) => remove.stop(cx),
+        }
+    }
+
+    /// There will never be a tracker: lets go of the workers.
+    pub(super) fn abandon(&self) {
+        if let Self::Share(share) = self {
+            share.abandon();
         }
     }
 
@@ -268,6 +280,11 @@ pub(super) fn is_not_found(why: &TrackerFailure) -> bool {
             ..
         }
     )
+}
+
+/// The failure of what a signal stopped.
+pub(super) fn unfinished(what: &str) -> Failure {
+    Failure::new(ExitCode::Unfinished, what, "stopped before it was done")
 }
 
 /// The failure of a shared or checked file that cannot be read.

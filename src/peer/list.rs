@@ -1,6 +1,6 @@
 //! `ls`: what the tracker knows, page by page.
 
-use super::job::{Context, refusal};
+use super::job::{Context, refusal, unfinished};
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::cli::{Content, Event, FileRow, ListConfig};
@@ -57,6 +57,14 @@ impl List {
         } else {
             self.ready(cx);
         }
+    }
+
+    /// The user stops it.
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if !self.is_over {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.is_over = true;
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, _: u8, why: &TrackerFailure) {

@@ -6,9 +6,11 @@
 
 mod errand;
 mod finder;
+mod fleet;
 mod get;
 mod job;
 mod list;
+mod pace;
 mod place;
 mod remove;
 mod run;
@@ -37,4 +39,5 @@ mod tag {
     pub(super) const LIST: u8 = 7;
     pub(super) const MEMBERS: u8 = 8;
     pub(super) const UNREGISTER: u8 = 9;
+    pub(super) const STATS: u8 = 10;
 }

@@ -81,19 +81,17 @@ fn take_place(
     let layout = layout(meta);
     let record = bits.load(meta.info_hash(), files.identity(), meta.piece_count());
     let mut have = record.unwrap_or_else(|| Bitfield::none(meta.piece_count()));
-    let mut fresh = Bitfield::none(meta.piece_count());
     for &file in files.new_files() {
         for piece in layout.file_pieces(file) {
             have.clear(piece);
         }
     }
-    let is_new = |file: usize| files.new_files().binary_search(&file).is_ok();
-    if (0..files.files().len()).all(is_new) {
-        fresh = Bitfield::all(meta.piece_count());
-    }
     let mut doubtful = Bitfield::none(meta.piece_count());
-    for piece in have.zeros().filter(|&piece| !fresh.get(piece)) {
-        doubtful.set(piece);
+    for piece in have.zeros() {
+        let (offset, len) = (layout.piece_offset(piece), layout.piece_len(piece));
+        if !files.is_hole(offset, u64::from(len))? {
+            doubtful.set(piece);
+        }
     }
     Ok(Prepared {
         files: Arc::new(files),

@@ -1,7 +1,7 @@
 //! `rm`: makes the tracker forget a content.
 
 use super::finder::{Finder, Found};
-use super::job::{Context, refusal};
+use super::job::{Context, refusal, unfinished};
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::InfoHash;
 use crate::cli::{Event, Failure, RemoveConfig};
@@ -42,6 +42,14 @@ impl Remove {
             cx.tell(Event::Removed { name, info_hash });
             self.is_over = true;
         }
+    }
+
+    /// The user stops it.
+    pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if !self.is_over {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.is_over = true;
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {

@@ -27,8 +27,8 @@ use crate::wire::native::HELLO_ADDRS_MAX;
 
 /// Errands that wait for a worker; more wait on the reactor's side.
 const QUEUE_MAX: usize = 4_096;
-/// Workers are one for each core and never fewer, so that one slow disk operation does not stop all hashing.
-const WORKERS_MIN: usize = 2;
+/// Workers that may hash at the same time, if there are not as many cores: one slow read then stops not all of it.
+const HASHING_MIN: usize = 2;
 
 /// Carries out `command`, and returns what the program exits with. Everything that is to be said is said.
 pub fn run(globals: PeerGlobals, command: PeerCommand) -> ExitCode {
@@ -97,13 +97,13 @@ fn start(
         })?;
         let mut random = [0; 20];
         getrandom::fill(&mut random).map_err(|error| fail(io::Error::other(error.to_string())))?;
-        let threads = cores().max(WORKERS_MIN);
-        let workers =
-            Workers::start("worker", threads, QUEUE_MAX, reactor.wake_handle()).map_err(fail)?;
+        let hashing_max = cores().max(HASHING_MIN);
+        let workers = Workers::start("worker", hashing_max + 1, QUEUE_MAX, reactor.wake_handle())
+            .map_err(fail)?;
         let writer = LineWriter::start().map_err(fail)?;
-        Ok((reactor, reach, local, random, threads, workers, writer))
+        Ok((reactor, reach, local, random, hashing_max, workers, writer))
     })();
-    let (reactor, reach, local, random, threads, workers, writer) = match begun {
+    let (reactor, reach, local, random, hashing_max, workers, writer) = match begun {
         Ok(begun) => begun,
         Err(failure) => return Err((failure, Box::new(reporter))),
     };
@@ -117,7 +117,8 @@ fn start(
     let tracker = TrackerLink::new(globals.tracker, hello, Rng::new(rng.next_u64()));
     let now = reactor.now();
     let jobs = jobs_of(now, command);
-    let shell = Shell::new(workers, threads, tracker, reporter, writer, (id, rng));
+    let mut shell = Shell::new(workers, hashing_max, tracker, reporter, writer, (id, rng));
+    shell.content_count = jobs.len();
     let service = PeerService::new(now, shell, Links::new(id, port), jobs);
     Ok((reactor, service))
 }
@@ -149,7 +150,7 @@ fn jobs_of(now: Time, command: PeerCommand) -> Vec<Job> {
     match command {
         PeerCommand::Share(config) => {
             let config = Arc::new(config);
-            let share = |path| Job::Share(Box::new(Share::new(config.clone(), path)));
+            let share = |path| Job::Share(Box::new(Share::new(now, config.clone(), path)));
             config.paths.clone().into_iter().map(share).collect()
         }
         PeerCommand::Get(config) => {
@@ -159,7 +160,7 @@ fn jobs_of(now: Time, command: PeerCommand) -> Vec<Job> {
         }
         PeerCommand::List(config) => vec![Job::List(List::new(config))],
         PeerCommand::Status(config) => vec![Job::Status(Status::new(config))],
-        PeerCommand::Verify(config) => vec![Job::Verify(Verify::new(config))],
+        PeerCommand::Verify(config) => vec![Job::Verify(Verify::new(now, config))],
         PeerCommand::Remove(config) => vec![Job::Remove(Remove::new(config))],
     }
 }

@@ -115,6 +115,7 @@ impl PeerService {
             self.end();
         }
         self.shell.touch_tracker();
+        self.shell.show_log(now);
     }
 
     fn end(&mut self) {
@@ -128,22 +129,24 @@ impl PeerService {
         let error = tracker
             .last_error
             .as_ref()
-            .map_or_else(String::new, ToString::to_string);
-        let (code, why) = if tracker.unresolved {
+            .map_or_else(String::new, |error| error.to_string().to_lowercase());
+        let (code, why, remedy) = if tracker.unresolved {
             (
                 ExitCode::NameResolution,
                 format!("no such host: {}: {error}", tracker.addr.host),
+                "check the name in -t or SHOAL_TRACKER",
             )
         } else {
             (
                 ExitCode::Network,
                 format!("no tracker at {}: {error}", tracker.addr),
+                "is shoal-tracker running? set -t or SHOAL_TRACKER",
             )
         };
         let what = self.jobs.first().map_or_else(String::new, Job::what);
-        let failure = Failure::new(code, what, why)
-            .with_remedy("is shoal-tracker running? set -t or SHOAL_TRACKER");
+        let failure = Failure::new(code, what, why).with_remedy(remedy);
         self.shell.fail(now, None, &failure);
+        self.jobs.iter().for_each(Job::abandon);
         self.end();
     }
 
@@ -200,6 +203,16 @@ impl PeerService {
                 }
             }
         }
+    }
+
+    /// The user does not want to wait for an orderly end: whatever is not on disk is lost.
+    fn exit_now(&mut self, now: Time, code: ExitCode) -> ! {
+        let what = self.jobs.first().map_or_else(String::new, Job::what);
+        let failure = Failure::new(code, what, "stopped at once by a second signal");
+        self.shell.fail(now, None, &failure);
+        let summary = self.summary();
+        self.shell.say_last(now, &summary);
+        std::process::exit(i32::from(code.number()));
     }
 
     fn close_tracker(&mut self, why: &'static str) {
@@ -414,7 +427,9 @@ impl Service for PeerService {
 
     fn closed(&mut self, now: Time, conn: ConnId, why: Closed) {
         if self.shell.tracker.conn == Some(conn) {
-            log::info!("tracker {}: {why}", self.shell.tracker.addr);
+            if !self.is_over {
+                log::info!("tracker {}: {why}", self.shell.tracker.addr);
+            }
             let error = match why {
                 Closed::Failed(error) => error,
                 other => io::Error::other(other.to_string()),
@@ -446,7 +461,7 @@ impl Service for PeerService {
                 Signal::Interrupt => ExitCode::Interrupted,
                 Signal::Terminate => ExitCode::Terminated,
             };
-            std::process::exit(i32::from(code.number()));
+            self.exit_now(now, code);
         }
         self.stop_at = Some(now + STOP_TIME_MAX);
         self.each_job(now, Job::stop);
@@ -468,6 +483,7 @@ impl Service for PeerService {
         });
         self.progress(now);
         if self.shell.is_output_closed() && self.stop_at.is_none() {
+            self.shell.reporter.hush();
             self.signal(now, Signal::Terminate);
         }
         if self.stop_at.is_some_and(|at| at <= now) && !self.is_over {

@@ -5,19 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
-use super::job::{Context, about, is_not_found, read_failure, refusal};
+use super::fleet::FleetWatch;
+use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal, unfinished};
+use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
 use crate::cli::{Event, ExitCode, Failure, HashPurpose, Seeding, ShareConfig};
 use crate::storage::{ContentHasher, ContentHashes, Layout, PieceHasher, Scan, SharedFiles};
-use crate::swarm::Config;
 use crate::wire::info_builder::{Content, NewFile, canonical_info, piece_length_for};
 use crate::wire::metainfo::{INFO_BYTES_MAX, Metainfo, PIECES_MAX};
 use crate::wire::native::Request;
 
 /// How often the shared files are looked at, whether they are still what they were.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// And this much rarer for each file, so that looking at many costs next to nothing.
+const LOOK_EVERY_PER_FILE: Duration = Duration::from_millis(2);
 
 /// One path that is shared.
 pub(super) struct Share {
@@ -25,8 +28,11 @@ pub(super) struct Share {
     path: PathBuf,
     stage: Stage,
     look_at: Option<Time>,
+    /// It is stopped: until when the tracker may answer our good-bye.
+    leave_at: Option<Time>,
     hash_rate: Pace,
     up_rate: Pace,
+    fleet: FleetWatch,
     pub is_over: bool,
 }
 
@@ -47,32 +53,17 @@ enum Stage {
     Over,
 }
 
-/// A rate, from totals that are looked at now and then.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    rate: crate::base::Rate,
-    total: u64,
-}
-
-impl Pace {
-    /// Bytes per second, now that `total` bytes have gone since the start.
-    pub(super) fn update(&mut self, now: Time, total: u64) -> u64 {
-        self.rate
-            .add(now, total.saturating_sub(self.total) as usize);
-        self.total = total;
-        self.rate.bytes_per_second().unwrap_or(0.0) as u64
-    }
-}
-
 impl Share {
-    pub(super) fn new(config: Arc<ShareConfig>, path: PathBuf) -> Self {
+    pub(super) fn new(now: Time, config: Arc<ShareConfig>, path: PathBuf) -> Self {
         Self {
             config,
             path,
             stage: Stage::Scanning,
             look_at: None,
-            hash_rate: Pace::default(),
-            up_rate: Pace::default(),
+            leave_at: None,
+            hash_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            fleet: FleetWatch::default(),
             is_over: false,
         }
     }
@@ -120,11 +111,11 @@ impl Share {
     }
 
     fn give_up(&mut self, cx: &mut Context<'_>, failure: &Failure) {
-        if self.is_over {
+        if self.is_over || self.leave_at.is_some() {
             return;
         }
         cx.fail(failure);
-        self.stop(cx);
+        self.wind_down(cx);
     }
 
     fn scanned(&mut self, cx: &mut Context<'_>, scan: Scan, files: Arc<SharedFiles>) {
@@ -154,8 +145,8 @@ impl Share {
             let all = Bitfield::all(layout.piece_count());
             Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &all)))
         };
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Hashing {
             scan,
             files,
@@ -210,8 +201,12 @@ impl Share {
                     transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
+                if self.leave_at.is_some() {
+                    self.wind_down(cx);
+                }
             }
             (tag::LEAVE, _) => self.is_over = true,
+            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(stats),
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
                 let failure = unexpected(&self.what(), reply);
@@ -236,9 +231,10 @@ impl Share {
                     tracker,
                 });
                 let all = Bitfield::all(meta.piece_count());
-                let config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+                let config = cx.shell.swarm_config();
                 cx.begin_transfer(meta, Files::Shared(files), all, config);
-                self.look_at = Some(cx.now + LOOK_EVERY);
+                self.look_at = Some(cx.now + look_every(cx));
+                self.up_rate = Pace::since(cx.now);
             }
             // Registered again after the tracker had lost it.
             Stage::Serving => {
@@ -251,7 +247,7 @@ impl Share {
     }
 
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
-        if tag == tag::LEAVE || self.is_over {
+        if tag == tag::LEAVE || self.is_over || self.leave_at.is_some() {
             self.is_over = true;
             return;
         }
@@ -276,20 +272,21 @@ impl Share {
             self.path.display()
         );
         cx.tell(Event::Warning(text));
-        self.stop(cx);
+        self.wind_down(cx);
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.look_at
+        self.look_at.or(self.leave_at)
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.look_at.is_some_and(|at| at <= cx.now) {
-            self.look_at = Some(cx.now + LOOK_EVERY);
+            self.look_at = Some(cx.now + look_every(cx));
             if let Some(Files::Shared(files)) = cx.transfer.as_ref().map(|t| t.files.clone()) {
                 cx.submit(Work::Look { files });
             }
         }
+        self.is_over |= self.leave_at.is_some_and(|at| at <= cx.now);
     }
 
     pub(super) fn progress(&mut self, cx: &mut Context<'_>) {
@@ -313,11 +310,15 @@ impl Share {
                     return;
                 };
                 let up_bytes = transfer.swarm.counts().up_bytes;
+                let peers = transfer.swarm.link_count() as u32;
+                if self.fleet.is_due(cx.now, peers > 0) {
+                    transfer.ask_stats(cx.shell);
+                }
                 let seeding = Seeding {
                     up_bytes_per_s: self.up_rate.update(cx.now, up_bytes),
                     up_bytes,
-                    peers: transfer.swarm.link_count() as u32,
-                    fleet: None,
+                    peers,
+                    fleet: self.fleet.fleet,
                 };
                 cx.tell(Event::Seeding { content, seeding });
             }
@@ -325,17 +326,39 @@ impl Share {
         }
     }
 
+    /// The user stops it: unfinished, unless it is served.
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
+        if self.is_over || matches!(self.stage, Stage::Over) {
+            return;
+        }
+        if !matches!(self.stage, Stage::Serving) {
+            cx.fail(&unfinished(&self.what()));
+        }
+        self.wind_down(cx);
+    }
+
+    /// Lets go of the workers at once: nothing will come of it.
+    pub(super) fn abandon(&self) {
         if let Stage::Hashing { hashing, .. } = &self.stage {
             hashing.cancel();
         }
-        let serving = matches!(self.stage, Stage::Serving);
+    }
+
+    fn wind_down(&mut self, cx: &mut Context<'_>) {
+        self.abandon();
         self.stage = Stage::Over;
         self.look_at = None;
-        cx.end_transfer();
-        // While it serves, the tracker's answer to LEAVE is the end.
-        self.is_over = !(serving && cx.shell.tracker.client.is_ready());
+        self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
+        self.is_over = !cx.end_transfer();
     }
+}
+
+fn look_every(cx: &Context<'_>) -> Duration {
+    let files = cx
+        .transfer
+        .as_ref()
+        .map_or(0, |transfer| transfer.meta.files().len());
+    LOOK_EVERY + LOOK_EVERY_PER_FILE * files as u32
 }
 
 fn register(cx: &mut Context<'_>, meta: &Metainfo) {

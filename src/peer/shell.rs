@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::errand::{Done, Errand, Work};
+use super::errand::{Done, Errand, Hashing, Outcome, Work};
 use super::tracker_link::{Step, TrackerLink};
 use super::{OwnedReply, OwnedRequest};
 use crate::base::{BufferPool, PeerId, Rng, Time};
 use crate::cli::{self, Event, ExitCode, Failure, Reporter};
-use crate::reactor::{Command, ConnId};
+use crate::reactor::{Command, ConnId, Signals};
 use crate::storage::{LineWriter, Shutdown, Stream, Workers};
+use crate::swarm::Config;
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
 pub(super) const TRACKER_DIAL: u64 = u64::MAX;
@@ -30,19 +32,29 @@ pub(super) struct Shell {
     workers: Workers<Errand>,
     /// Errands that found the queue full.
     backlog: VecDeque<Errand>,
-    worker_count: usize,
+    /// Hashing errands that wait until another one ends.
+    hash_backlog: VecDeque<Errand>,
+    /// Hashing errands under way, at most `hashing_max`.
+    hashing: usize,
+    hashing_max: usize,
     pub tracker: TrackerLink,
     pub reporter: Reporter,
     writer: LineWriter,
+    /// What the writer had no room for.
+    unwritten: VecDeque<cli::Output>,
     pub pool: BufferPool,
     pub rng: Rng,
     pub id: PeerId,
+    /// Contents that share the pool.
+    pub content_count: usize,
 }
 
 impl Shell {
+    /// `hashing_max`: fewer than there are workers, so that hashing, which keeps a worker for as long as the content is
+    /// long, leaves one for uploads, names and records.
     pub(super) fn new(
         workers: Workers<Errand>,
-        worker_count: usize,
+        hashing_max: usize,
         tracker: TrackerLink,
         reporter: Reporter,
         writer: LineWriter,
@@ -53,38 +65,66 @@ impl Shell {
             commands: VecDeque::new(),
             workers,
             backlog: VecDeque::new(),
-            worker_count,
+            hash_backlog: VecDeque::new(),
+            hashing: 0,
+            hashing_max,
             tracker,
             reporter,
             writer,
+            unwritten: VecDeque::new(),
             pool: BufferPool::new(BUFFER_BYTES_MAX),
             rng,
             id,
+            content_count: 1,
         }
+    }
+
+    /// What a swarm may use: its share of the pool, of which several contents leave one another enough to go on.
+    pub(super) fn swarm_config(&self) -> Config {
+        let mut config = Config::new(self.id, 0, self.pool.clone());
+        let share = |bytes: usize, least: usize| (bytes / self.content_count).max(least);
+        config.arriving_bytes_max = share(config.arriving_bytes_max, ARRIVING_BYTES_MIN);
+        config.cache_bytes_max = share(config.cache_bytes_max, CACHE_BYTES_MIN);
+        config
     }
 
     /// Gives work to the workers; what finds the queue full goes when there is room.
     pub(super) fn submit(&mut self, job: usize, work: Work) {
-        if let Err(errand) = self.workers.submit(Errand { job, work }) {
+        let errand = Errand { job, work };
+        if matches!(errand.work, Work::Hash(_)) {
+            if self.hashing == self.hashing_max {
+                return self.hash_backlog.push_back(errand);
+            }
+            self.hashing += 1;
+        }
+        if let Err(errand) = self.workers.submit(errand) {
             self.backlog.push_back(errand);
         }
     }
 
-    /// Gives the same work to every worker.
-    pub(super) fn submit_to_all(&mut self, job: usize, work: impl Fn() -> Work) {
-        for _ in 0..self.worker_count {
-            self.submit(job, work());
+    /// Has as many workers hash a content as may.
+    pub(super) fn submit_hashing(&mut self, job: usize, hashing: &Hashing) {
+        for _ in 0..self.hashing_max {
+            self.submit(job, Work::Hash(hashing.clone()));
         }
     }
 
     /// Takes what the workers have done.
     pub(super) fn take_done(&mut self, done: &mut Vec<Done>) {
+        let before = done.len();
         self.workers.take_done(done);
+        let is_hashed = |done: &&Done| matches!(done.result, Outcome::Hashed(_));
+        self.hashing -= done[before..].iter().filter(is_hashed).count();
         while let Some(errand) = self.backlog.pop_front() {
             if let Err(errand) = self.workers.submit(errand) {
                 self.backlog.push_front(errand);
-                return;
+                break;
             }
+        }
+        while self.hashing < self.hashing_max
+            && let Some(errand) = self.hash_backlog.pop_front()
+        {
+            self.submit(errand.job, errand.work);
         }
     }
 
@@ -141,9 +181,28 @@ impl Shell {
         self.write();
     }
 
-    /// Hands what the reporter has to the writer.
+    /// Shows what was logged.
+    pub(super) fn show_log(&mut self, now: Time) {
+        self.reporter.show_log(now);
+        self.write();
+    }
+
+    /// Hands what the reporter has to the writer; what finds no room there waits, unless it is progress.
     pub(super) fn write(&mut self) {
-        write_out(&mut self.reporter, &self.writer);
+        while let Some(output) = self.reporter.poll_output() {
+            if !output.droppable {
+                self.unwritten.push_back(output);
+            } else if self.unwritten.is_empty() {
+                self.writer
+                    .send_droppable(stream_of(output.stream), output.bytes);
+            }
+        }
+        while let Some(mut output) = self.unwritten.pop_front() {
+            if let Err(bytes) = self.writer.send(stream_of(output.stream), output.bytes) {
+                output.bytes = bytes;
+                return self.unwritten.push_front(output);
+            }
+        }
     }
 
     /// Whether the reader of stdout is gone.
@@ -151,32 +210,58 @@ impl Shell {
         self.writer.is_out_closed()
     }
 
-    /// Ends everything in an orderly way: the summary, the workers, the writer.
-    pub(super) fn close(mut self, now: Time, summary: &cli::Summary) -> ExitCode {
-        let code = self.reporter.finish(now, summary);
+    /// Says the summary, and waits a moment for whoever reads it. Whether all is written.
+    pub(super) fn say_last(&mut self, now: Time, summary: &cli::Summary) -> bool {
+        self.reporter.show_log(now);
+        self.reporter.finish(now, summary);
         self.write();
+        self.writer.wait_until_written(LAST_WORDS_TIME_MAX) && self.unwritten.is_empty()
+    }
+
+    /// Ends everything in an orderly way: the summary, the workers, the writer. May wait: for a disk, and for whoever reads
+    /// what is written; then a signal ends the program.
+    pub(super) fn close(mut self, now: Time, summary: &cli::Summary) -> ExitCode {
+        if !self.say_last(now, summary) {
+            // Nothing reads them any more, and the default is what is wanted now.
+            let _ = Signals::unblock();
+        }
+        let code = self.reporter.finish(now, summary);
+        while !self.unwritten.is_empty() {
+            self.writer.wait_for_room();
+            self.write();
+        }
         let _ = self.workers.shutdown(Shutdown::HandBack);
         match self.writer.finish() {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code.is_ok() => ExitCode::Io,
+            // A reader that left knows that it left.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                eprintln!("shoal-peer: stdout: {error} (what was to be written there is lost)");
+                if code.is_ok() { ExitCode::Io } else { code }
+            }
             _ => code,
         }
     }
 }
 
-/// Hands what the reporter has to the writer; what is refused there is progress, or nobody reads.
+/// Writes what the reporter has, all of it at once.
 pub(super) fn write_out(reporter: &mut Reporter, writer: &LineWriter) {
     while let Some(output) = reporter.poll_output() {
-        let stream = match output.stream {
-            cli::Stream::Stdout => Stream::Out,
-            cli::Stream::Stderr => Stream::Err,
-        };
-        if output.droppable {
-            writer.send_droppable(stream, output.bytes);
-        } else {
-            let _ = writer.send(stream, output.bytes);
-        }
+        let _ = writer.send(stream_of(output.stream), output.bytes);
     }
 }
+
+fn stream_of(stream: cli::Stream) -> Stream {
+    match stream {
+        cli::Stream::Stdout => Stream::Out,
+        cli::Stream::Stderr => Stream::Err,
+    }
+}
+
+/// How long the end waits for a reader before a signal may cut it short.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// Least shares of the pool for one of many contents; the pool's own cap holds whatever their sum is.
+const ARRIVING_BYTES_MIN: usize = 4 << 20;
+const CACHE_BYTES_MIN: usize = 1 << 20;
 
 /// Most bytes in arriving pieces, checked pieces and upload caches together.
 const BUFFER_BYTES_MAX: usize = 64 << 20;

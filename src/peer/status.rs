@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::errand::{Outcome, Work};
 use super::finder::{Finder, Found};
-use super::job::{Context, read_failure, refusal};
+use super::job::{Context, read_failure, refusal, unfinished};
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{InfoHash, Time};
@@ -25,6 +25,8 @@ pub(super) struct Status {
     /// Rows of the look that is under way, and of the last whole one.
     rows: Vec<MemberRow>,
     seen: Vec<MemberRow>,
+    /// There was a whole look.
+    looked: bool,
     look_at: Option<Time>,
     pub is_over: bool,
 }
@@ -40,6 +42,7 @@ impl Status {
             cursor: 0,
             rows: Vec::new(),
             seen: Vec::new(),
+            looked: false,
             look_at: None,
             is_over: false,
         }
@@ -153,6 +156,7 @@ impl Status {
     /// All pages are here: show them, and judge them.
     fn looked(&mut self, cx: &mut Context<'_>) {
         self.seen = std::mem::take(&mut self.rows);
+        self.looked = true;
         cx.tell(Event::Members(self.seen.clone()));
         let met = self.is_met();
         let wants_more = self.watch && !(met && self.expect != Expectation::Nothing);
@@ -221,7 +225,9 @@ impl Status {
     }
 
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
-        if !self.is_over && !self.is_met() {
+        if !self.is_over && !self.looked {
+            cx.fail(&unfinished(&self.what()));
+        } else if !self.is_over && !self.is_met() {
             self.say_unmet(cx);
         }
         self.is_over = true;

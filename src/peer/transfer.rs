@@ -79,10 +79,10 @@ impl Transfer {
             .zeros()
             .map(|piece| u64::from(self.swarm.geometry().piece_len(piece)))
             .sum();
-        let role = if have.is_all() {
-            Role::Seed
-        } else {
-            Role::Leech
+        // Whoever fetches is complete one day, be it from the start, and the tracker remembers that; a seed always was.
+        let role = match self.files {
+            Files::Part(_) => Role::Leech,
+            Files::Shared(_) => Role::Seed,
         };
         let join = Join {
             info_hash: self.meta.info_hash(),
@@ -135,8 +135,16 @@ impl Transfer {
             .handle_input(now, Input::Newcomers { peers: &found });
     }
 
-    /// Leaves the swarm at the tracker.
-    pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) {
+    /// Asks for the figures of the swarm, if we are a member.
+    pub(super) fn ask_stats(&self, shell: &mut Shell) {
+        if let Some(slot) = self.slot {
+            shell.ask(self.job, tag::STATS, Request::Stats { slot });
+        }
+    }
+
+    /// Leaves the swarm at the tracker. Returns whether there will be an answer: to LEAVE, or to the JOIN that is under
+    /// way, after which it is time to leave again.
+    pub(super) fn leave(&mut self, now: Time, shell: &mut Shell) -> bool {
         self.send_report(now, shell);
         if let Some(slot) = self.slot.take() {
             let reason = if self.swarm.is_complete() {
@@ -145,7 +153,9 @@ impl Transfer {
                 LeaveReason::Stopped
             };
             shell.ask(self.job, tag::LEAVE, Request::Leave { slot, reason });
+            return true;
         }
+        self.joining
     }
 
     /// Does everything that the swarm asks for: the one place where its outputs are drained.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
 use super::finder::{Finder, Found};
-use super::job::{Context, read_failure};
-use super::share::Pace;
+use super::job::{Context, read_failure, unfinished};
+use super::pace::Pace;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
-use crate::base::Bitfield;
+use crate::base::{Bitfield, Time};
 use crate::cli::{BadRow, Event, ExitCode, Failure, HashPurpose, Summary, VerifyConfig};
 use crate::storage::{ContentHasher, ContentHashes, SharedFiles, matching_pieces};
 use crate::wire::metainfo::Metainfo;
@@ -21,18 +21,20 @@ pub(super) struct Verify {
     meta: Option<Arc<Metainfo>>,
     hashing: Option<Hashing>,
     pace: Pace,
+    read_count: u32,
     bad_count: u32,
     pub is_over: bool,
 }
 
 impl Verify {
-    pub(super) fn new(config: VerifyConfig) -> Self {
+    pub(super) fn new(now: Time, config: VerifyConfig) -> Self {
         Self {
             finder: Finder::new("verify", config.what, true),
             path: config.path,
             meta: None,
             hashing: None,
-            pace: Pace::default(),
+            pace: Pace::since(now),
+            read_count: 0,
             bad_count: 0,
             is_over: false,
         }
@@ -103,11 +105,12 @@ impl Verify {
             let failure = read_failure(&self.what(), error);
             return self.give_up(cx, &failure);
         }
-        cx.tell(Event::Bad(BadRow::File {
-            path: self.path.clone(),
-            why: error.to_string(),
-        }));
         let failure = Failure::new(ExitCode::Checksum, self.what(), error.to_string());
+        let path = self.path.clone();
+        let named = format!("{}: ", path.display());
+        let why = failure.why.strip_prefix(&named).unwrap_or(&failure.why);
+        let why = why.to_owned();
+        cx.tell(Event::Bad(BadRow::File { path, why }));
         self.give_up(cx, &failure.with_remedy("fetch it again"));
     }
 
@@ -119,8 +122,8 @@ impl Verify {
         let layout = super::place::layout(meta);
         let content = Files::Shared(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, true)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
+        self.pace = Pace::since(cx.now);
         self.hashing = Some(hashing);
     }
 
@@ -153,9 +156,13 @@ impl Verify {
                 cx.tell(Event::Bad(BadRow::File { path, why }));
             }
         }
+        self.read_count = meta.piece_count();
         self.bad_count = meta.piece_count() - matching.count();
         if self.bad_count > 0 || files_bad > 0 {
-            let why = format!("{} of {} pieces differ", self.bad_count, meta.piece_count());
+            let why = match self.bad_count {
+                0 => "all pieces match, and a SHA-256 does not".to_owned(),
+                bad => format!("{bad} of {} pieces differ", meta.piece_count()),
+            };
             let failure = Failure::new(ExitCode::Checksum, self.what(), why);
             cx.fail(&failure.with_remedy("fetch it again"));
         }
@@ -183,19 +190,14 @@ impl Verify {
         if let Some(hashing) = &self.hashing {
             hashing.cancel();
         }
-        let failure = Failure::new(
-            ExitCode::Unfinished,
-            self.what(),
-            "stopped before it was done",
-        );
+        let failure = unfinished(&self.what());
         self.give_up(cx, &failure);
     }
 
     /// What the summary says.
     pub(super) fn summary(&self) -> Summary {
-        let pieces = self.meta.as_ref().map_or(0, |meta| meta.piece_count());
         Summary::Verify {
-            pieces,
+            pieces: self.read_count,
             pieces_bad: self.bad_count,
         }
     }

@@ -63,6 +63,10 @@ pub(super) struct Links {
     next_dial: u64,
     /// When each conn must have finished its handshake, oldest first.
     greetings: VecDeque<(Time, ConnId)>,
+    /// Conns that have not finished it.
+    greeting_count: usize,
+    /// Used again for the head of every block.
+    header: Vec<u8>,
 }
 
 impl Links {
@@ -75,6 +79,8 @@ impl Links {
             dials: BTreeMap::new(),
             next_dial: 0,
             greetings: VecDeque::new(),
+            greeting_count: 0,
+            header: Vec::new(),
         }
     }
 
@@ -101,7 +107,7 @@ impl Links {
         transfers: &[Option<Transfer>],
         shell: &mut Shell,
     ) -> bool {
-        if dial.is_none() && self.greetings.len() >= GREETINGS_MAX {
+        if dial.is_none() && self.greeting_count >= GREETINGS_MAX {
             return false;
         }
         let mut link = Link {
@@ -117,6 +123,7 @@ impl Links {
             shell.touch(conn);
         }
         self.greetings.push_back((now + HANDSHAKE_TIME_MAX, conn));
+        self.greeting_count += 1;
         let slot = conn.slot();
         if self.links.len() <= slot {
             self.links.resize_with(slot + 1, || None);
@@ -240,6 +247,7 @@ impl Links {
             .connect(now, hello)
             .map_err(|reason| Closed::Local(reason.text()))?;
         link.stage = Stage::Linked { job, key };
+        self.greeting_count -= 1;
         self.enter(job, key, conn);
         transfer.drain(now, shell, self);
         Ok(true)
@@ -318,7 +326,7 @@ impl Links {
         let Some(transfer) = &mut transfers[job] else {
             return;
         };
-        let mut header = Vec::with_capacity(13);
+        let mut header = std::mem::take(&mut self.header);
         while out.wants_bulk() {
             let Some(upload) = transfer.swarm.next_upload(now, key) else {
                 break;
@@ -329,6 +337,7 @@ impl Links {
             out.control(&header);
             out.payload(upload.buf, upload.range);
         }
+        self.header = header;
         transfer.drain(now, shell, self);
     }
 
@@ -350,6 +359,7 @@ impl Links {
         }
         match link.stage {
             Stage::Greeting(dial) => {
+                self.greeting_count -= 1;
                 let Dial { job, addr } = dial?;
                 let swarm = &mut transfers[job].as_mut()?.swarm;
                 swarm.handle_input(now, Input::DialFailed { addr });

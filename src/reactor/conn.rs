@@ -202,9 +202,10 @@ impl Conn {
         let mut fertile = true;
         loop {
             while std::mem::take(&mut self.asked) || fertile && out.wants_bulk() {
-                let before = out.len();
+                let (before, wanted) = (out.len(), out.wants_bulk());
                 service.refill(turn.now, id, out);
-                fertile = out.len() > before;
+                // Who was asked while there was no room says nothing by adding nothing.
+                fertile = !wanted || out.len() > before;
             }
             if out.control_len() > turn.limits.control_bytes_max {
                 return Moved::Over(Closed::Fault("it does not read what it asked for"));
@@ -283,7 +284,77 @@ fn deliver<V: Service>(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use super::super::service::{Admission, Command, Origin, Signal};
     use super::*;
+    use crate::base::BufferPool;
+
+    /// Sends so many bytes, and nothing else.
+    struct Source(u64);
+
+    impl Service for Source {
+        fn opened(&mut self, _: Time, _: ConnId, _: Origin) -> Admission {
+            Admission::Accept
+        }
+        fn dial_failed(&mut self, _: Time, _: SocketAddr, _: u64, _: io::Error) {}
+        fn received(&mut self, _: Time, _: ConnId, _: &[u8]) -> Result<(), Closed> {
+            Ok(())
+        }
+        fn refill(&mut self, _: Time, _: ConnId, out: &mut Outbox) {
+            while out.wants_bulk() && self.0 > 0 {
+                let len = self.0.min(1 << 14) as u32;
+                let buf = BufferPool::new(1 << 14).lend(len as usize);
+                out.payload(Arc::new(buf.expect("the pool is new")), 0..len);
+                self.0 -= u64::from(len);
+            }
+        }
+        fn closed(&mut self, _: Time, _: ConnId, _: Closed) {}
+        fn signal(&mut self, _: Time, _: Signal) {}
+        fn handle_timeout(&mut self, _: Time) {}
+        fn poll_timeout(&self) -> Option<Time> {
+            None
+        }
+        fn poll_command(&mut self) -> Option<Command> {
+            None
+        }
+    }
+
+    #[test]
+    fn who_is_asked_while_there_is_no_room_is_asked_again_when_there_is() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let ours = std::net::TcpStream::connect(addr).expect("connected");
+        let (mut theirs, _) = listener.accept().expect("a conn");
+        ours.set_nonblocking(true).expect("set");
+        theirs.set_nonblocking(true).expect("set");
+        let (id, limits) = (
+            ConnId {
+                slot: 0,
+                generation: 0,
+            },
+            Limits::default(),
+        );
+        let turn = Turn {
+            now: Time::ZERO,
+            limits: &limits,
+        };
+        let (mut source, mut spares) = (Source(64 << 20), Spares::default());
+        let mut conn = Conn::new(TcpStream::from_std(ours), 0, None);
+        let (mut read, mut buffer) = (0, vec![0; 1 << 20]);
+        while read < 64 << 20 {
+            conn.writable = true;
+            conn.asked = true;
+            let moved = conn.flush(&turn, id, &mut source, &mut spares);
+            let waits_in_vain = matches!(moved, Moved::Waits) && conn.writable && source.0 > 0;
+            assert!(!waits_in_vain, "{} bytes are forgotten", source.0);
+            while let Ok(count) = theirs.read(&mut buffer) {
+                read += count as u64;
+            }
+        }
+    }
 
     #[test]
     fn an_idle_conn_is_small() {

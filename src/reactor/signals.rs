@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM as events of the poll.
 //!
-//! They are blocked in the calling thread and in those it starts later, so no handler ever runs. SIGPIPE is ignored by the
-//! Rust runtime: a broken pipe is an error of a write.
+//! They are blocked in the calling thread and in those it starts later, so no handler ever runs. So is SIGXFSZ: a file
+//! that may not grow is an error of a write, as a broken pipe is, whose SIGPIPE the Rust runtime ignores.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -20,7 +20,14 @@ impl Signals {
     ///
     /// [`Reactor::new`](super::Reactor::new) does it too; a program that starts threads earlier calls this first.
     pub fn block() -> io::Result<()> {
-        Ok(stop_signals().thread_block()?)
+        let mut blocked = stop_signals();
+        blocked.add(signal::Signal::SIGXFSZ);
+        Ok(blocked.thread_block()?)
+    }
+
+    /// Lets the signals do what they do by default: for a thread that no loop serves any more.
+    pub fn unblock() -> io::Result<()> {
+        Ok(stop_signals().thread_unblock()?)
     }
 
     /// Blocks the signals, and opens the descriptor that they are read from.

@@ -102,6 +102,11 @@ impl PartFiles {
         self.tree.read_at(offset, into)
     }
 
+    /// Whether nothing was ever written to this range, so that there is nothing in it to be hashed.
+    pub fn is_hole(&self, offset: u64, len: u64) -> io::Result<bool> {
+        self.tree.is_hole(offset, len)
+    }
+
     /// Writes `bytes` to the content from `offset` on. After an error any part of them may be written.
     pub fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.tree.write_at(offset, bytes, |file| {

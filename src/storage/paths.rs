@@ -87,9 +87,16 @@ impl Folder {
 
     /// The path of something in it, to be shown.
     pub(super) fn shown<S: AsRef<str>>(&self, names: &[S]) -> PathBuf {
+        // As people write it: `a`, and not `./a`.
+        let here = self.path == Path::new(".") && !names.is_empty();
+        let path = if here {
+            PathBuf::new()
+        } else {
+            self.path.clone()
+        };
         names
             .iter()
-            .fold(self.path.clone(), |path, name| path.join(name.as_ref()))
+            .fold(path, |path, name| path.join(name.as_ref()))
     }
 
     /// Opens what the names lead to: `flags` say how, links are not followed, and a pipe is not waited for.

@@ -139,7 +139,7 @@ fn stamp_below(folder: &Folder, file: &FileSpec) -> io::Result<Option<Stamp>> {
         return Ok(None);
     }
     let wrap = |error| at(&folder.shown(&file.path), error);
-    let missing = || wrap(io::ErrorKind::NotFound.into());
+    let missing = || wrap(nix::errno::Errno::ENOENT.into());
     let found = folder.metadata(&file.path)?.ok_or_else(missing)?;
     require_regular(&found).map_err(wrap)?;
     require_len(found.len(), file.len).map_err(wrap)?;

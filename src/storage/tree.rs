@@ -9,8 +9,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
 use nix::sys::stat::FileStat;
+
+use nix::unistd::{Whence, lseek};
 
 use super::handles::Handles;
 use super::layout::{FileMap, FileSpec};
@@ -161,6 +164,23 @@ impl Tree {
             bytes = later;
         }
         Ok(())
+    }
+
+    /// Whether nothing was ever written to a range: it is a hole in every file that it touches. False where the
+    /// filesystem does not say.
+    pub(super) fn is_hole(&self, offset: u64, len: u64) -> io::Result<bool> {
+        for span in self.map.spans(offset, len) {
+            if self.files[span.file].is_padding {
+                continue;
+            }
+            let handle = self.handle(span.file)?;
+            match lseek(&*handle, span.offset as i64, Whence::SeekData) {
+                Ok(data) if (data as u64) < span.offset + span.len => return Ok(false),
+                Ok(_) | Err(Errno::ENXIO) => {}
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     pub(super) fn will_read(&self, offset: u64, len: u64) {

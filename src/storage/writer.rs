@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 /// With this many bytes waiting, progress is dropped.
 const DROPPABLE_BYTES_MAX: usize = 64 << 10;
@@ -61,6 +62,17 @@ impl LineWriter {
         while queue.bytes >= DROPPABLE_BYTES_MAX {
             queue = self.shared.wait(queue);
         }
+    }
+
+    /// Waits until what was queued is written, for `limit` at most, and says whether it is. Not for the reactor's thread.
+    pub fn wait_until_written(&self, limit: Duration) -> bool {
+        let queue = self.shared.lock();
+        let wait = self
+            .shared
+            .changed
+            .wait_timeout_while(queue, limit, |queue| queue.bytes > 0);
+        let (queue, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        queue.bytes == 0
     }
 
     /// Whether the reader of stdout is gone (EPIPE): what is sent there is dropped from now on.

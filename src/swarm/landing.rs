@@ -192,7 +192,7 @@ impl Swarm {
         let BlockRequest { piece, begin, len } = incoming.request;
         let sender = Sender {
             id: self.peers[key.slot()].hello.id,
-            account: self.peers[key.slot()].account,
+            addr: self.peers[key.slot()].addr,
         };
         let Some(arriving) = self.arriving(piece) else {
             return false;

@@ -118,9 +118,15 @@ impl Swarm {
         }
         let twin = self.key_of(hello.id);
         if let Some(twin) = twin {
-            let theirs = self.peers[twin.slot()].hello.dialled;
+            let Hello {
+                dialled, remote, ..
+            } = self.peers[twin.slot()].hello;
             let ours_is_right = self.config.id > hello.id;
-            if theirs == hello.dialled || hello.dialled != ours_is_right {
+            let ip = hello.remote.ip();
+            // A name that is taken by another must not push its owner's link aside.
+            let is_stranger = remote.ip() != ip && self.contacts.addr_at(hello.id, ip).is_none();
+            let gives_way = dialled == hello.dialled || hello.dialled != ours_is_right;
+            if gives_way || is_stranger && !hello.dialled {
                 return Err(Reason::Duplicate);
             }
         } else if self.peers.len() >= self.config.links_max {
@@ -145,9 +151,9 @@ impl Swarm {
             .unwrap_or(hello.remote);
         let account = self.ledger.open(addr);
         let pieces = self.geometry.piece_count();
-        let slot = self
-            .peers
-            .insert(Peer::new(now, self.generation, hello, account, pieces));
+        let mut peer = Peer::new(now, self.generation, hello, account, pieces);
+        peer.addr = addr;
+        let slot = self.peers.insert(peer);
         let key = PeerKey {
             slot: slot as u32,
             generation: self.generation,
@@ -253,13 +259,13 @@ impl Swarm {
 
     /// Bans who sent a wrong piece, closes its link if there is one, and accuses it before the tracker.
     pub(super) fn ban(&mut self, sender: Sender, piece: u32) {
-        let (id, addr): (PeerId, SocketAddr) = (
-            sender.id,
-            self.ledger.accounts()[sender.account as usize].addr,
-        );
-        self.ledger.ban(id, addr);
-        self.contacts.forget(id, addr);
-        self.outputs.push_back(Output::Accuse { addr, piece });
+        let Sender { id, addr } = sender;
+        // Pieces of it that were still being checked come to the same verdict: once is enough.
+        if !self.ledger.is_banned(Some(id), addr) {
+            self.ledger.ban(id, addr);
+            self.contacts.forget(id, addr);
+            self.outputs.push_back(Output::Accuse { addr, piece });
+        }
         if let Some(key) = self.key_of(id)
             && self.peers[key.slot()].hello.remote.ip() == addr.ip()
         {
@@ -286,10 +292,12 @@ impl Swarm {
             peer.requests_max = (requests_max as usize).max(1);
         }
         peer.is_upload_only = is_upload_only;
-        if let (Some(port @ 1..), false) = (port, peer.hello.dialled) {
-            peer.account = self
-                .ledger
-                .open(SocketAddr::new(peer.hello.remote.ip(), port));
+        // Where it listens is learnt once: else one peer could open accounts without end.
+        if let (Some(port @ 1..), true) = (port, peer.addr == peer.hello.remote)
+            && !peer.hello.dialled
+        {
+            peer.addr.set_port(port);
+            peer.account = self.ledger.open(peer.addr);
         }
     }
 

@@ -455,7 +455,7 @@ impl Swarm {
                 slot: slot as u32,
                 generation: peer.generation,
             },
-            addr: self.ledger.accounts()[peer.account as usize].addr,
+            addr: peer.addr,
             pieces_had: peer.has.count(),
             down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
             up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
@@ -532,3 +532,6 @@ pub struct LinkView {
     /// Whether it wants something of us.
     pub is_interested: bool,
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,9 @@ const PIPELINE_BLOCKS_MIN: f64 = 8.0;
 pub(super) struct Peer {
     pub generation: u32,
     pub hello: Hello,
-    /// Index into the swarm's ledger.
+    /// Where it listens, or the far end of its conn if that is not known.
+    pub addr: SocketAddr,
+    /// Index of that address's account in the swarm's ledger.
     pub account: u32,
     pub has: Bitfield,
     /// Counted as one that holds everything, not piece by piece.
@@ -130,6 +132,7 @@ impl Peer {
         Self {
             generation,
             hello,
+            addr: hello.remote,
             account,
             has: Bitfield::none(pieces),
             counted_whole: false,

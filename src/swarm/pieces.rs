@@ -3,6 +3,8 @@
 //! A piece is in exactly one state. `Arriving` owns its buffer; checking moves the buffer out, so nobody can
 //! write to a piece that is being hashed.
 
+use std::net::SocketAddr;
+
 use super::PeerKey;
 use crate::base::{PeerId, PieceBuf};
 
@@ -24,8 +26,8 @@ pub(super) enum PieceState {
 pub(super) struct Sender {
     /// What it calls itself.
     pub id: PeerId,
-    /// Index into the swarm's ledger, which outlives the link.
-    pub account: u32,
+    /// Where it listens.
+    pub addr: SocketAddr,
 }
 
 /// One block of a piece that is arriving.
@@ -145,6 +147,8 @@ impl Arriving {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
     use super::*;
     use crate::base::BufferPool;
 
@@ -154,7 +158,7 @@ mod tests {
     };
     const SENDER: Sender = Sender {
         id: PeerId([1; 20]),
-        account: 0,
+        addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1),
     };
 
     #[test]

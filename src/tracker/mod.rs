@@ -120,6 +120,7 @@ fn open_state(path: &Path) -> Result<Arc<KeptFolder>, Failure> {
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn state_failure(error: io::Error) -> Failure {
     Failure::new(ExitCode::Io, "--state", error.to_string())
+        .with_remedy("give a folder that shoal-tracker may write")
 }
 
 /// Seconds since 1970, for what people and files are told.

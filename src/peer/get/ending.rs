@@ -4,11 +4,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Get, Stage};
+use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
-use crate::peer::job::Context;
+use crate::peer::job::{Context, LEAVE_TIME_MAX};
+use crate::peer::pace::Pace;
 use crate::peer::place::{disk_failure, layout};
 use crate::storage::ContentHasher;
 
@@ -20,8 +21,12 @@ impl Get {
         }
     }
 
-    /// Saves the record, unless a worker is doing so.
+    /// Saves the record, unless a worker is doing so. Once everything is here the record is only in the way: the
+    /// finishing takes it.
     pub(super) fn save(&mut self, cx: &mut Context<'_>) {
+        if !matches!(self.stage, Stage::Fetching | Stage::Stopping) {
+            return;
+        }
         let (Some(transfer), Some(meta), Some(files)) = (&cx.transfer, &self.meta, &self.files)
         else {
             return;
@@ -81,8 +86,8 @@ impl Get {
         let layout = layout(meta);
         let content = Files::Part(files).content();
         let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, false)));
-        let job = cx.job;
-        cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+        cx.shell.submit_hashing(cx.job, &hashing);
+        self.hash_rate = Pace::since(cx.now);
         self.stage = Stage::Checking(hashing);
     }
 
@@ -109,6 +114,7 @@ impl Get {
                 &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
             );
         }
+        self.is_compared = true;
         self.finish(cx);
     }
 
@@ -125,19 +131,22 @@ impl Get {
 
     pub(super) fn finished(&mut self, cx: &mut Context<'_>, result: io::Result<PathBuf>) {
         match result {
-            Err(error) => self.disk_failed(cx, &error),
+            Err(error) => {
+                cx.fail(&disk_failure(&self.title, &error));
+                self.stopped = true;
+                self.leave(cx);
+            }
             Ok(path) => {
                 let down_bytes = cx
                     .transfer
                     .as_ref()
                     .map_or(0, |t| t.swarm.counts().down_bytes);
-                let sha256_checked = self.config.check || self.config.sha256.is_some();
                 let content = cx.job;
                 cx.tell(Event::Done {
                     content,
                     path,
                     down_bytes,
-                    sha256_checked,
+                    sha256_checked: self.is_compared,
                 });
                 match self.config.seed {
                     SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,
@@ -188,8 +197,17 @@ impl Get {
 
     pub(super) fn leave(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Leaving;
-        cx.end_transfer();
-        self.is_over = !cx.shell.tracker.client.is_ready();
+        self.is_over = !cx.end_transfer();
+        self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
+    }
+
+    /// The record could not be saved: once more while stopping, then the older one must do.
+    pub(super) fn unsaved(&mut self, cx: &mut Context<'_>, error: &io::Error) {
+        if matches!(self.stage, Stage::Stopping) {
+            self.leave(cx);
+        } else {
+            self.disk_failed(cx, error);
+        }
     }
 
     pub(in crate::peer) fn removed(&mut self, cx: &mut Context<'_>) {
@@ -198,18 +216,19 @@ impl Get {
             self.title
         );
         cx.tell(Event::Warning(text));
+        self.look_at = Some(cx.now + LOOK_EVERY);
     }
 
     /// The user stops it: unfinished, unless everything is there.
     pub(in crate::peer) fn stop(&mut self, cx: &mut Context<'_>) {
-        if self.stopped || self.is_over {
+        if self.stopped || self.is_over || matches!(self.stage, Stage::Leaving) {
             return;
         }
         if matches!(self.stage, Stage::Finishing) {
             self.stopped = true;
             return;
         }
-        if !matches!(self.stage, Stage::Serving | Stage::Leaving) {
+        if !matches!(self.stage, Stage::Serving) {
             let failure = Failure::new(
                 ExitCode::Unfinished,
                 &self.title,

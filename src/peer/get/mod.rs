@@ -14,18 +14,20 @@ use crate::cli::{
 use crate::peer::errand::{Files, Hashes, Hashing, Outcome, Work};
 use crate::peer::finder::{Finder, Found};
 use crate::peer::job::{Context, about, is_not_found, link_rows};
+use crate::peer::pace::Pace;
 use crate::peer::place::{Place, Prepared};
-use crate::peer::share::Pace;
 use crate::peer::transfer::News;
 use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
-use crate::swarm::{Config, Order, PeerOrder};
+use crate::swarm::{Order, PeerOrder};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::Request;
 
 /// The record is saved after this much new data, or this long after the first new piece.
 const SAVE_BYTES: u64 = 256 << 20;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How often a content that was removed is looked at, whether anybody is left who has it.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// One content that is fetched.
 pub(in crate::peer) struct Get {
@@ -43,7 +45,13 @@ pub(in crate::peer) struct Get {
     moved_at: Time,
     moved_bytes: u64,
     save_at: Option<Time>,
+    /// Until when the tracker may answer our good-bye.
+    leave_at: Option<Time>,
+    /// When to see whether anybody is left, once the tracker was told to forget the content.
+    look_at: Option<Time>,
     saved_have: u32,
+    /// The whole files were compared with their SHA-256.
+    is_compared: bool,
     stopped: bool,
     down_rate: Pace,
     up_rate: Pace,
@@ -94,11 +102,14 @@ impl Get {
             moved_at: now,
             moved_bytes: 0,
             save_at: None,
+            leave_at: None,
+            look_at: None,
             saved_have: 0,
+            is_compared: false,
             stopped: false,
-            down_rate: Pace::default(),
-            up_rate: Pace::default(),
-            hash_rate: Pace::default(),
+            down_rate: Pace::since(now),
+            up_rate: Pace::since(now),
+            hash_rate: Pace::since(now),
             is_over: false,
         }
     }
@@ -136,6 +147,9 @@ impl Get {
                     transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
                 cx.drain();
+                if matches!(self.stage, Stage::Leaving) {
+                    self.leave(cx);
+                }
             }
             _ => {}
         }
@@ -148,6 +162,7 @@ impl Get {
                 self.found(cx, found);
             }
             tag::LEAVE => self.is_over = true,
+            tag::JOIN if matches!(self.stage, Stage::Leaving) => self.is_over = true,
             tag::JOIN => {
                 let Some(transfer) = cx.transfer else { return };
                 transfer.join_failed();
@@ -191,7 +206,12 @@ impl Get {
     pub(in crate::peer) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         match outcome {
             Outcome::Prepared(Ok(prepared)) => self.prepared(cx, prepared),
-            Outcome::Prepared(Err(failure)) => self.give_up(cx, &failure),
+            Outcome::Prepared(Err(failure)) => {
+                // There is no place to wait for any more.
+                self.stage = Stage::Finding;
+                self.give_up(cx, &failure);
+                self.is_over = true;
+            }
             Outcome::Hashed(Some(result)) => self.hashed(cx, result),
             Outcome::Judged { good: true } => {
                 self.save_at.get_or_insert(cx.now + SAVE_EVERY);
@@ -208,7 +228,7 @@ impl Get {
                 self.bits = Some(bits);
                 match result {
                     Ok(()) => self.go_on(cx),
-                    Err(error) => self.disk_failed(cx, &error),
+                    Err(error) => self.unsaved(cx, &error),
                 }
             }
             Outcome::Finished(result) => self.finished(cx, result),
@@ -234,8 +254,8 @@ impl Get {
         } else {
             let content = Files::Part(files).content();
             let hashing = Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &doubtful)));
-            let job = cx.job;
-            cx.shell.submit_to_all(job, || Work::Hash(hashing.clone()));
+            cx.shell.submit_hashing(cx.job, &hashing);
+            self.hash_rate = Pace::since(cx.now);
             self.stage = Stage::Resuming {
                 have,
                 doubtful,
@@ -294,8 +314,9 @@ impl Get {
             have: count,
         });
         self.moved_at = cx.now;
+        (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
-        let mut config = Config::new(cx.shell.id, 0, cx.shell.pool.clone());
+        let mut config = cx.shell.swarm_config();
         config.order = match self.config.order {
             PieceOrder::Rarest => Order::RarestFirst,
             PieceOrder::Random => Order::Random,
@@ -321,56 +342,84 @@ impl Get {
     }
 
     pub(in crate::peer) fn poll_timeout(&self) -> Option<Time> {
-        if self.stopped || self.is_over {
-            return None;
-        }
-        let waiting = matches!(self.stage, Stage::Finding | Stage::Fetching);
-        let stall_at = waiting.then(|| self.moved_at + self.config.stall);
-        let unfinished = !matches!(
-            self.stage,
-            Stage::Serving | Stage::Leaving | Stage::Finishing
-        );
-        let timeout_at = self.timeout_at.filter(|_| unfinished);
-        [timeout_at, stall_at, self.save_at]
+        match self.stage {
+            _ if self.is_over => None,
+            Stage::Leaving => self.leave_at,
+            _ if self.stopped => None,
+            _ => [
+                self.due_at(),
+                self.stalls_at(),
+                self.looks_at(),
+                self.save_at,
+            ]
             .into_iter()
             .flatten()
-            .min()
+            .min(),
+        }
+    }
+
+    /// When `--timeout` runs out; what has everything is not late any more.
+    fn due_at(&self) -> Option<Time> {
+        let complete = matches!(
+            self.stage,
+            Stage::Finishing | Stage::Serving | Stage::Leaving
+        );
+        self.timeout_at.filter(|_| !complete)
+    }
+
+    /// When `--stall` runs out, if nothing arrives until then.
+    fn stalls_at(&self) -> Option<Time> {
+        let waiting = matches!(self.stage, Stage::Finding | Stage::Fetching);
+        waiting.then(|| self.moved_at + self.config.stall)
+    }
+
+    /// When to see whether anybody is left.
+    fn looks_at(&self) -> Option<Time> {
+        self.look_at
+            .filter(|_| matches!(self.stage, Stage::Fetching))
     }
 
     pub(in crate::peer) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
         if self.poll_timeout().is_none_or(|at| at > cx.now) {
             return;
         }
+        if matches!(self.stage, Stage::Leaving) {
+            self.is_over = true;
+            return;
+        }
         if self.save_at.is_some_and(|at| at <= cx.now) {
             self.save_at = None;
             self.save(cx);
         }
-        let bytes = cx
-            .transfer
-            .as_ref()
-            .map_or(0, |t| t.swarm.counts().down_bytes);
+        if self.looks_at().is_some_and(|at| at <= cx.now) {
+            self.look_at = Some(cx.now + LOOK_EVERY);
+            if cx
+                .transfer
+                .as_ref()
+                .is_none_or(|t| t.swarm.link_count() == 0)
+            {
+                let why = "it was removed from the tracker, and nobody is left who has it";
+                let failure = Failure::new(ExitCode::NotFound, &self.title, why);
+                return self.give_up(cx, &failure.with_remedy("have it shared again"));
+            }
+        }
+        let counts = cx.transfer.as_ref().map(|t| t.swarm.counts());
+        let bytes = counts.map_or(0, |counts| counts.down_bytes);
         if bytes != self.moved_bytes {
             self.moved_bytes = bytes;
             self.moved_at = cx.now;
         }
-        if self.timeout_at.is_some_and(|at| at <= cx.now) {
-            let failure = Failure::new(
-                ExitCode::Timeout,
-                &self.title,
-                "it took longer than --timeout allows",
-            );
-            return self.give_up(
-                cx,
-                &failure.with_remedy("run it again: it goes on where it stopped"),
-            );
+        if self.due_at().is_some_and(|at| at <= cx.now) {
+            let why = "it took longer than --timeout allows";
+            let failure = Failure::new(ExitCode::Timeout, &self.title, why);
+            let remedy = "run it again: it goes on where it stopped";
+            return self.give_up(cx, &failure.with_remedy(remedy));
         }
-        if self.moved_at + self.config.stall <= cx.now {
+        if self.stalls_at().is_some_and(|at| at <= cx.now) {
             let why = "nothing arrived for as long as --stall allows";
             let failure = Failure::new(ExitCode::Stalled, &self.title, why);
-            self.give_up(
-                cx,
-                &failure.with_remedy("is anybody sharing it? see shoal-peer status"),
-            );
+            let remedy = "is anybody sharing it? see shoal-peer status";
+            self.give_up(cx, &failure.with_remedy(remedy));
         }
     }
 

@@ -1,0 +1,47 @@
+# Shoal: everything a user or a contributor does, by name. `make` alone lists it.
+
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+INSTALL ?= install
+
+BINARIES := shoal-tracker shoal-peer
+BIN_DIR   = $(DESTDIR)$(PREFIX)/bin
+# A toolchain just installed is found before the next log-in.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+# Where cargo puts what it builds.
+TARGET   := $(or $(CARGO_TARGET_DIR),target)
+
+.DEFAULT_GOAL := help
+.PHONY: help build test bench demo lint install uninstall clean
+
+help: ## list what can be made
+	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "  PREFIX=$(PREFIX) and DESTDIR=$(DESTDIR) are where install puts the two programs"
+
+build: ## build both programs, optimised (target/release)
+	$(CARGO) build --locked --release --bins
+
+test: ## run all tests, and each bench once in its small form
+	$(CARGO) test --locked
+	$(CARGO) test --locked --bench '*'
+
+bench: ## measure: transfers between real programs, then the parts
+	$(CARGO) bench --locked --bench '*'
+
+demo: build ## share a file and a folder, fetch both with four peers at once, compare every copy
+	bash tests/demo.sh $(TARGET)/release
+
+lint: ## check the formatting and every lint, warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+install: build ## install both programs into PREFIX/bin
+	$(INSTALL) -d "$(BIN_DIR)"
+	for name in $(BINARIES); do $(INSTALL) -m 755 "$(TARGET)/release/$$name" "$(BIN_DIR)/$$name" || exit 1; done
+
+uninstall: ## remove both programs from PREFIX/bin
+	for name in $(BINARIES); do rm -f "$(BIN_DIR)/$$name" || exit 1; done
+
+clean: ## remove everything that was built
+	$(CARGO) clean

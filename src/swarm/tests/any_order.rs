@@ -1,0 +1,321 @@
+//! Peers that do anything at any time, byte by byte: the invariants hold, nobody honest is blamed, and when they behave
+//! the content arrives. A failure prints its seed; `SHOAL_SEED` replays one.
+
+use super::*;
+
+const PIECES: u32 = 6;
+/// The last piece has one whole block, and one of a single byte.
+const TOTAL_LEN: u64 = (PIECE_LEN * (PIECES - 1) + BLOCK_LEN + 1) as u64;
+
+/// One peer, as the other end of a link.
+#[derive(Debug)]
+struct Remote {
+    key: PeerKey,
+    fast: bool,
+    lies: bool,
+    chokes: bool,
+    /// What we asked of it.
+    queue: VecDeque<BlockRequest>,
+    /// The block that it is sending, what it has sent of it, and whether those bytes are wrong.
+    sending: Option<(BlockRequest, u32, bool)>,
+}
+
+struct World {
+    rig: Rig,
+    rng: Rng,
+    remotes: Vec<Remote>,
+    next_number: u8,
+    /// What is queued on our conns.
+    uploads: Vec<Upload>,
+    /// The last bytes of the liars' addresses.
+    liars: Vec<u8>,
+    /// Blocks come once in so many turns.
+    pace: usize,
+}
+
+/// What every byte of a block is.
+fn byte_of(request: BlockRequest) -> u8 {
+    (request.piece * 4 + request.begin / BLOCK_LEN + 1) as u8
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut config = config();
+        config.seed = rng.next_u64();
+        config.upload_slots_max = 1 + rng.below(4);
+        config.pool = BufferPool::new((2 + rng.below(12)) * PIECE_LEN as usize);
+        config.arriving_bytes_max = (1 + rng.below(6)) * PIECE_LEN as usize;
+        config.cache_bytes_max = (1 + rng.below(4)) * PIECE_LEN as usize;
+        let pace = 1 + rng.below(12);
+        let mut rig = Rig::getter(PIECES);
+        let geometry = Geometry::new(TOTAL_LEN, PIECE_LEN);
+        rig.swarm = Swarm::new(config, geometry, Bitfield::none(PIECES));
+        Self {
+            rig,
+            rng,
+            remotes: Vec::new(),
+            next_number: 1,
+            uploads: Vec::new(),
+            liars: Vec::new(),
+            pace,
+        }
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.rng.below(n) == 0
+    }
+
+    /// Passes on what the swarm said, and what it closed.
+    fn pass_on(&mut self) {
+        for (peer, message) in std::mem::take(&mut self.rig.sent) {
+            let Some(remote) = self.remotes.iter_mut().find(|remote| remote.key == peer) else {
+                continue;
+            };
+            match message {
+                Message::Request(request) if remote.chokes && remote.fast => {
+                    self.rig.receive(peer, Message::Reject(request));
+                }
+                Message::Request(request) if !remote.chokes => remote.queue.push_back(request),
+                Message::Cancel(request) => {
+                    let at = remote.queue.iter().position(|&queued| queued == request);
+                    if let Some(at) = at {
+                        remote.queue.remove(at);
+                        if remote.fast {
+                            self.rig.receive(peer, Message::Reject(request));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        for (peer, reason) in std::mem::take(&mut self.rig.closed) {
+            let was_liar = self.remotes.iter().any(|r| r.key == peer && r.lies);
+            assert!(
+                was_liar && reason == Reason::CorruptPiece
+                    || matches!(reason, Reason::BothComplete | Reason::Silent),
+                "an honest link was closed: {reason}"
+            );
+            self.remotes.retain(|remote| remote.key != peer);
+        }
+        for output in &self.rig.rest {
+            if let Output::Accuse { addr, .. } = output {
+                let std::net::IpAddr::V4(ip) = addr.ip() else {
+                    unreachable!("all are v4");
+                };
+                assert!(self.liars.contains(&ip.octets()[3]), "{addr} is honest");
+            }
+        }
+    }
+
+    fn arrive(&mut self, lies: bool, has_all: bool) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let fast = has_all || !self.one_in(3);
+        let key = self.rig.link(number, fast);
+        if lies {
+            self.liars.push(number);
+        }
+        if has_all {
+            self.rig.receive(key, Message::HaveAll);
+        } else {
+            let bytes = [(self.rng.below(64) as u8) << 2];
+            self.rig.receive(key, Message::Bitfield { bytes: &bytes });
+        }
+        let (queue, sending) = (VecDeque::new(), None);
+        self.remotes.push(Remote {
+            key,
+            fast,
+            lies,
+            chokes: true,
+            queue,
+            sending,
+        });
+        if !self.one_in(4) {
+            self.choke(self.remotes.len() - 1, false);
+        }
+    }
+
+    fn choke(&mut self, at: usize, chokes: bool) {
+        let remote = &mut self.remotes[at];
+        let (key, fast) = (remote.key, remote.fast);
+        remote.chokes = chokes;
+        if !chokes {
+            return self.rig.receive(key, Message::Unchoke);
+        }
+        let dropped = std::mem::take(&mut remote.queue);
+        self.rig.receive(key, Message::Choke);
+        for request in dropped.into_iter().filter(|_| fast) {
+            self.rig.receive(key, Message::Reject(request));
+        }
+    }
+
+    /// A peer sends some bytes of what it owes.
+    fn send_some(&mut self, at: usize, bytes_max: usize) {
+        let now = self.rig.now;
+        let remote = &mut self.remotes[at];
+        let key = remote.key;
+        if remote.sending.is_none() {
+            let Some(request) = remote.queue.pop_front() else {
+                return;
+            };
+            let wrong = remote.lies && self.rng.below(3) == 0;
+            remote.sending = Some((request, 0, wrong));
+            let started = self.rig.swarm.block_started(now, key, request);
+            assert_eq!(started, Ok(()));
+        }
+        let (request, sent, wrong) = remote.sending.take().expect("it was just seen to");
+        let count = ((request.len - sent) as usize).min(1 + self.rng.below(bytes_max));
+        if let Some(place) = self.rig.swarm.landing(key) {
+            assert_eq!(place.len(), (request.len - sent) as usize);
+            place[..count].fill(if wrong { 0xee } else { byte_of(request) });
+        }
+        self.rig.swarm.landed(now, key, count);
+        let sent = sent + count as u32;
+        if sent < request.len {
+            remote.sending = Some((request, sent, wrong));
+        } else {
+            self.rig.swarm.block_ended(now, key);
+        }
+        self.rig.drain();
+    }
+
+    fn judge_one(&mut self) {
+        let mut checks = self.rig.take_checks();
+        if checks.is_empty() {
+            return;
+        }
+        let at = self.rng.below(checks.len());
+        let (piece, buffer) = checks.swap_remove(at);
+        let waiting = checks.into_iter();
+        let waiting = waiting.map(|(piece, buffer)| Output::Check { piece, buffer });
+        self.rig.rest.extend(waiting);
+        let geometry = *self.rig.swarm.geometry();
+        let is_good = (0..geometry.block_count(piece)).all(|index| {
+            let block = geometry.block(piece, index);
+            let bytes = &buffer.bytes()[block.begin as usize..block.end() as usize];
+            bytes.iter().all(|&byte| byte == byte_of(block))
+        });
+        let verdict = if is_good {
+            Verdict::Good
+        } else {
+            Verdict::Wrong
+        };
+        self.rig.input(Input::Checked {
+            piece,
+            verdict,
+            buffer,
+        });
+    }
+
+    /// A peer asks something of us, or gets it, or takes it back.
+    fn download(&mut self, at: usize) {
+        let (key, now) = (self.remotes[at].key, self.rig.now);
+        let piece = self.rng.below(PIECES as usize) as u32;
+        let request = self.rig.swarm.geometry().block(piece, 0);
+        let may_ask = self.remotes[at].fast;
+        match self.rng.below(8) {
+            0 => self.rig.receive(key, Message::Interested),
+            1 => self.rig.receive(key, Message::NotInterested),
+            2 => self.rig.receive(key, Message::Cancel(request)),
+            3 | 4 if may_ask => self.rig.receive(key, Message::Request(request)),
+            5 => self.uploads.clear(),
+            _ => {
+                self.uploads.extend(self.rig.swarm.next_upload(now, key));
+                self.rig.drain();
+            }
+        }
+    }
+
+    fn load_one(&mut self) {
+        let is_load = |output: &Output| matches!(output, Output::Load { .. });
+        let Some(at) = self.rig.rest.iter().position(is_load) else {
+            return;
+        };
+        if let Output::Load { run, buffer } = self.rig.rest.remove(at) {
+            assert!(
+                self.rig.swarm.have().get(run.piece),
+                "it is not ours to read"
+            );
+            let ok = true;
+            self.rig.input(Input::Loaded { run, buffer, ok });
+        }
+    }
+
+    fn step(&mut self) {
+        let count = self.remotes.len();
+        let at = if count == 0 { 0 } else { self.rng.below(count) };
+        match self.rng.below(40) {
+            0 if self.next_number < 80 => {
+                let (lies, has_all) = (self.one_in(4), self.one_in(2));
+                self.arrive(lies, has_all);
+            }
+            1 => {
+                let seconds_max = if self.one_in(4) { 15 } else { 1 };
+                let nanos = self.rng.below(seconds_max * 1_000_000_000);
+                self.rig.pass(Duration::from_nanos(nanos as u64));
+            }
+            2..=5 => self.judge_one(),
+            6 => self.load_one(),
+            _ if count == 0 => {}
+            7 => {
+                let peer = self.remotes.swap_remove(at).key;
+                self.rig.input(Input::Disconnected { peer });
+            }
+            8 => {
+                let chokes = self.one_in(2);
+                self.choke(at, chokes);
+            }
+            9 => {
+                let (peer, piece) = (self.remotes[at].key, self.rng.below(PIECES as usize));
+                let piece = piece as u32;
+                self.rig.receive(peer, Message::Have { piece });
+            }
+            10..=13 => self.download(at),
+            14..=17 => self.send_some(at, 100),
+            _ if self.one_in(self.pace) => self.send_some(at, 40_000),
+            _ => {}
+        }
+        self.pass_on();
+    }
+
+    /// From now on everybody does what it should.
+    fn finish(&mut self) {
+        self.uploads.clear();
+        self.arrive(false, true);
+        self.choke(self.remotes.len() - 1, false);
+        for _ in 0..20_000 {
+            if self.rig.swarm.is_complete() {
+                return;
+            }
+            for at in (0..self.remotes.len()).rev() {
+                if at < self.remotes.len() {
+                    self.send_some(at, 40_000);
+                    self.pass_on();
+                }
+            }
+            self.judge_one();
+            self.load_one();
+            self.pass_on();
+            self.rig.pass(Duration::from_millis(10));
+            self.pass_on();
+        }
+        panic!("it does not finish: {:#?}", self.rig.swarm);
+    }
+}
+
+#[test]
+fn whatever_peers_do_in_whatever_order_the_content_arrives() {
+    let seeds = match std::env::var("SHOAL_SEED") {
+        Ok(seed) => vec![seed.parse().expect("SHOAL_SEED is a number")],
+        Err(_) => (1..=300).collect(),
+    };
+    for seed in seeds {
+        println!("SHOAL_SEED={seed}");
+        let mut world = World::new(seed);
+        for _ in 0..world.rng.below(3_000) {
+            world.step();
+        }
+        world.finish();
+    }
+}

@@ -1,0 +1,12 @@
+//! The command line from outside: the two programs as a user starts them, on loopback.
+
+mod fetching;
+mod json;
+mod listing;
+mod program;
+mod screen;
+mod sharing;
+mod signals;
+mod terminal;
+mod tracker;
+mod usage;

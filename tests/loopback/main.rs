@@ -1,0 +1,10 @@
+//! The real programs on loopback: from one to one up to what happens when trackers, seeds and disks fail.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod basics;
+mod commands;
+mod disks;
+mod failures;
+mod hostile;
