@@ -228,6 +228,11 @@ impl Registry {
         self.sweep.at
     }
 
+    /// Seconds that pass between two announces in any case.
+    pub fn interval_s_min(&self) -> u32 {
+        self.config.interval_s.0
+    }
+
     /// Foreign members of everything.
     pub fn foreign_count(&self) -> usize {
         self.foreign_members
