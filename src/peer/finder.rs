@@ -31,12 +31,35 @@ enum Stage {
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Found {
-    Entry {
-        info_hash: InfoHash,
-        name: String,
-        pieces: u32,
-    },
+    Entry(Entry),
     Meta(Arc<Metainfo>),
+}
+
+/// What the tracker says of a content.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub info_hash: InfoHash,
+    pub name: String,
+    pub pieces: u32,
+}
+
+impl Context<'_> {
+    /// The entry, if one was found; a failure is told, and is the end.
+    pub(super) fn entry_or_fail(
+        &mut self,
+        found: Option<Result<Found, Failure>>,
+        is_over: &mut bool,
+    ) -> Option<Entry> {
+        match found? {
+            Ok(Found::Entry(entry)) => Some(entry),
+            Ok(Found::Meta(_)) => None,
+            Err(failure) => {
+                self.fail(&failure);
+                *is_over = true;
+                None
+            }
+        }
+    }
 }
 
 impl Finder {
@@ -122,11 +145,11 @@ impl Finder {
             return None;
         }
         let name = entry.name.clone().into_owned();
-        Some(Ok(Found::Entry {
+        Some(Ok(Found::Entry(Entry {
             info_hash: entry.info_hash,
             name,
             pieces: entry.n_pieces,
-        }))
+        })))
     }
 
     /// What is no name may be the beginning of a hash.

@@ -1,5 +1,5 @@
 //! How far all others are with a content, as the tracker's figures tell it: asked for now and then while somebody is
-//! linked, and once more when the last one has left.
+//! linked or served, and once more after.
 
 use std::time::Duration;
 
@@ -15,14 +15,16 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct FleetWatch {
     pub fleet: Option<Fleet>,
     asked_at: Option<Time>,
-    /// Somebody was linked since the tracker was last asked.
+    /// Somebody was linked, or was served between two looks, since the tracker was last asked.
     stale: bool,
+    up_bytes: u64,
 }
 
 impl FleetWatch {
-    /// Whether the tracker is to be asked now; the caller then asks.
-    pub(super) fn is_due(&mut self, now: Time, is_linked: bool) -> bool {
-        self.stale |= is_linked;
+    /// Whether the tracker is to be asked now that we have served `up_bytes` in all; the caller then asks.
+    pub(super) fn is_due(&mut self, now: Time, is_linked: bool, up_bytes: u64) -> bool {
+        self.stale |= is_linked || up_bytes != self.up_bytes;
+        self.up_bytes = up_bytes;
         let due = self.stale && self.asked_at.is_none_or(|at| now.since(at) >= ASK_EVERY);
         if due {
             self.asked_at = Some(now);
@@ -81,8 +83,11 @@ mod tests {
         let mut watch = FleetWatch::default();
         let at = |secs| Time::from_nanos(secs * 1_000_000_000);
         let asked: Vec<u64> = (1..20)
-            .filter(|&secs| watch.is_due(at(secs), (4..=7).contains(&secs)))
+            .filter(|&secs| {
+                let up_bytes = if secs < 12 { 0 } else { 7 };
+                watch.is_due(at(secs), (4..=7).contains(&secs), up_bytes)
+            })
             .collect();
-        assert_eq!(asked, [4, 6, 8]);
+        assert_eq!(asked, [4, 6, 8, 12]);
     }
 }

@@ -3,9 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::errand::{Files, Outcome, Work};
+use super::errand::{Files, Hashing, Outcome, Work};
 use super::get::Get;
 use super::list::List;
+use super::pace::Pace;
 use super::remove::Remove;
 use super::share::Share;
 use super::shell::Shell;
@@ -15,7 +16,7 @@ use super::verify::Verify;
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, OwnedRequest};
 use crate::base::{Bitfield, Time};
-use crate::cli::{Content, Event, ExitCode, Failure, LinkRow};
+use crate::cli::{Content, Event, ExitCode, Failure, HashPurpose, LinkRow};
 use crate::swarm::Config;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::ErrorCode;
@@ -44,6 +45,26 @@ impl Context<'_> {
 
     pub(super) fn tell(&mut self, event: Event) {
         self.shell.tell(self.now, event);
+    }
+
+    /// Tells how far a hashing is.
+    pub(super) fn tell_hashing(
+        &mut self,
+        hashing: &Hashing,
+        pace: &mut Pace,
+        name: &str,
+        purpose: HashPurpose,
+    ) {
+        let (done_bytes, size) = hashing.bytes();
+        let event = Event::Hashing {
+            content: self.job,
+            name: name.to_owned(),
+            purpose,
+            done_bytes,
+            size,
+            bytes_per_s: pace.update(self.now, done_bytes),
+        };
+        self.tell(event);
     }
 
     pub(super) fn fail(&mut self, failure: &Failure) {
@@ -211,6 +232,16 @@ impl Job {
         each!(self, job => job.is_over)
     }
 
+    /// Whether it can do nothing without the tracker.
+    pub(super) fn needs_tracker(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Remove(_) => true,
+            Self::Status(status) => !status.is_watching(),
+            Self::Verify(verify) => verify.is_searching(),
+            Self::Get(_) | Self::Share(_) => false,
+        }
+    }
+
     /// What it does, for messages: `get vm.qcow2`.
     pub(super) fn what(&self) -> String {
         each!(self, job => job.what())
@@ -285,6 +316,12 @@ pub(super) fn is_not_found(why: &TrackerFailure) -> bool {
 /// The failure of what a signal stopped.
 pub(super) fn unfinished(what: &str) -> Failure {
     Failure::new(ExitCode::Unfinished, what, "stopped before it was done")
+}
+
+/// Whether the tracker says that it will later do what it does not do now.
+pub(super) fn is_busy(why: &TrackerFailure) -> bool {
+    let busy = |code: &ErrorCode| matches!(code, ErrorCode::Busy | ErrorCode::RateLimited);
+    matches!(why, TrackerFailure::Refused { code, .. } if busy(code))
 }
 
 /// The failure of a shared or checked file that cannot be read.

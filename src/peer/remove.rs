@@ -63,18 +63,9 @@ impl Remove {
     }
 
     fn found(&mut self, cx: &mut Context<'_>, found: Option<Result<Found, Failure>>) {
-        match found {
-            None | Some(Ok(Found::Meta(_))) => {}
-            Some(Ok(Found::Entry {
-                info_hash, name, ..
-            })) => {
-                self.found = Some((info_hash, name));
-                self.ready(cx);
-            }
-            Some(Err(failure)) => {
-                cx.fail(&failure);
-                self.is_over = true;
-            }
+        if let Some(entry) = cx.entry_or_fail(found, &mut self.is_over) {
+            self.found = Some((entry.info_hash, entry.name));
+            self.ready(cx);
         }
     }
 }

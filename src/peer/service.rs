@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::errand::{Done, Outcome};
-use super::job::{Context, Job};
+use super::job::{Context, Job, refusal};
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
-use super::tracker_client::Event as TrackerEvent;
+use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
 use super::transfer::Transfer;
 use super::wire_link::Links;
 use crate::base::Time;
@@ -108,7 +108,8 @@ impl PeerService {
         for at in 0..self.jobs.len() {
             self.drain(now, at);
         }
-        if self.shell.tracker.is_hopeless() && !self.is_over {
+        let is_needed = self.jobs.iter().any(Job::needs_tracker);
+        if self.shell.tracker.is_hopeless(is_needed) && !self.is_over {
             self.give_up_tracker(now);
         }
         if !self.is_over && self.jobs.iter().all(Job::is_over) {
@@ -145,7 +146,12 @@ impl PeerService {
         };
         let what = self.jobs.first().map_or_else(String::new, Job::what);
         let failure = Failure::new(code, what, why).with_remedy(remedy);
-        self.shell.fail(now, None, &failure);
+        self.give_up(now, &failure);
+    }
+
+    /// Without a tracker there is nothing to do.
+    fn give_up(&mut self, now: Time, failure: &Failure) {
+        self.shell.fail(now, None, failure);
         self.jobs.iter().for_each(Job::abandon);
         self.end();
     }
@@ -162,13 +168,22 @@ impl PeerService {
                     }
                 });
             }
-            TrackerEvent::Refused { text, .. } => {
-                let error = io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    format!("it refused: {text}"),
-                );
-                self.shell.tracker.last_error = Some(error);
+            TrackerEvent::Refused {
+                code,
+                retry_ms,
+                text,
+            } => {
                 self.close_tracker("the tracker refused us");
+                // Whoever is asked to come again, or was welcome before, tries again.
+                if retry_ms == 0 && !self.shell.tracker.was_ready && !self.is_over {
+                    let why = TrackerFailure::Refused {
+                        code,
+                        retry_ms,
+                        text,
+                    };
+                    let what = self.jobs.first().map_or_else(String::new, Job::what);
+                    self.give_up(now, &refusal(&what, &why));
+                }
             }
             TrackerEvent::Silent => self.close_tracker("the tracker is silent"),
             TrackerEvent::Reply { token, reply } => {
@@ -472,9 +487,7 @@ impl Service for PeerService {
         self.shell.tracker.client.handle_timeout(now);
         self.links.expire(now, &mut self.shell);
         for transfer in self.transfers.iter_mut().flatten() {
-            if transfer.swarm.poll_timeout().is_some_and(|at| at <= now) {
-                transfer.swarm.handle_timeout(now);
-            }
+            transfer.handle_timeout(now, &mut self.shell);
         }
         self.each_job(now, |job, cx| {
             if !job.is_over() {
@@ -497,7 +510,7 @@ impl Service for PeerService {
             .transfers
             .iter()
             .flatten()
-            .filter_map(|t| t.swarm.poll_timeout())
+            .filter_map(Transfer::poll_timeout)
             .min();
         let jobs = self
             .jobs

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::errand::{Files, Hashes, Hashing, Outcome, Work};
 use super::fleet::FleetWatch;
-use super::job::{Context, LEAVE_TIME_MAX, about, is_not_found, read_failure, refusal, unfinished};
+use super::job::{
+    Context, LEAVE_TIME_MAX, about, is_busy, is_not_found, read_failure, refusal, unfinished,
+};
 use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
@@ -254,12 +256,19 @@ impl Share {
         if tag == tag::JOIN
             && let Some(transfer) = cx.transfer
         {
-            transfer.join_failed();
+            transfer.join_failed(cx.now, why);
             if is_not_found(why) && !transfer.removed {
                 let meta = transfer.meta.clone();
                 register(cx, &meta);
             }
             return;
+        }
+        if tag == tag::REGISTER
+            && let Some(transfer) = cx.transfer
+            && is_busy(why)
+        {
+            // It was registered once, and will be again by way of the next JOIN.
+            return transfer.join_failed(cx.now, why);
         }
         if tag == tag::REGISTER && *why != TrackerFailure::ConnectionLost {
             self.give_up(cx, &refusal(&self.what(), why));
@@ -293,17 +302,7 @@ impl Share {
         let content = cx.job;
         match &self.stage {
             Stage::Hashing { scan, hashing, .. } => {
-                let (done_bytes, size) = hashing.bytes();
-                let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
-                let (name, purpose) = (scan.name.clone(), HashPurpose::Share);
-                cx.tell(Event::Hashing {
-                    content,
-                    name,
-                    purpose,
-                    done_bytes,
-                    size,
-                    bytes_per_s,
-                });
+                cx.tell_hashing(hashing, &mut self.hash_rate, &scan.name, HashPurpose::Share);
             }
             Stage::Serving => {
                 let Some(transfer) = cx.transfer.as_ref() else {
@@ -311,7 +310,7 @@ impl Share {
                 };
                 let up_bytes = transfer.swarm.counts().up_bytes;
                 let peers = transfer.swarm.link_count() as u32;
-                if self.fleet.is_due(cx.now, peers > 0) {
+                if self.fleet.is_due(cx.now, peers > 0, up_bytes) {
                     transfer.ask_stats(cx.shell);
                 }
                 let seeding = Seeding {

@@ -232,9 +232,9 @@ impl Shell {
         }
         let _ = self.workers.shutdown(Shutdown::HandBack);
         match self.writer.finish() {
-            // A reader that left knows that it left.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                eprintln!("shoal-peer: stdout: {error} (what was to be written there is lost)");
+                // The writer is gone, and a script that gets no data must learn why.
+                eprintln!("shoal-peer: stdout: {error} (check where the output goes)");
                 if code.is_ok() { ExitCode::Io } else { code }
             }
             _ => code,

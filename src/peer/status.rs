@@ -48,6 +48,11 @@ impl Status {
         }
     }
 
+    /// Whether it goes on until it is stopped or its expectation is met.
+    pub(super) fn is_watching(&self) -> bool {
+        self.watch
+    }
+
     pub(super) fn what(&self) -> String {
         self.finder.title().to_owned()
     }
@@ -138,18 +143,9 @@ impl Status {
     }
 
     fn found(&mut self, cx: &mut Context<'_>, found: Option<Result<Found, Failure>>) {
-        match found {
-            None | Some(Ok(Found::Meta(_))) => {}
-            Some(Ok(Found::Entry {
-                info_hash, pieces, ..
-            })) => {
-                self.found = Some((info_hash, pieces));
-                self.ready(cx);
-            }
-            Some(Err(failure)) => {
-                cx.fail(&failure);
-                self.is_over = true;
-            }
+        if let Some(entry) = cx.entry_or_fail(found, &mut self.is_over) {
+            self.found = Some((entry.info_hash, entry.pieces));
+            self.ready(cx);
         }
     }
 

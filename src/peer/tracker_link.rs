@@ -9,8 +9,8 @@ use crate::base::{Rng, Time};
 use crate::cli::TrackerAddr;
 use crate::reactor::ConnId;
 
-/// Attempts without any success, ever, after which the command fails.
-const FIRST_ATTEMPTS_MAX: u32 = 3;
+/// Attempts without success after which a command fails that depends on them.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,9 +124,10 @@ impl TrackerLink {
         self.attempt_count = 0;
     }
 
-    /// Whether the tracker was never there and there is no sense in further attempts.
-    pub(super) fn is_hopeless(&self) -> bool {
-        !self.was_ready && self.attempt_count >= FIRST_ATTEMPTS_MAX
+    /// Whether there is no sense in further attempts: the tracker was never there, or it is gone and nothing goes on
+    /// without it.
+    pub(super) fn is_hopeless(&self, is_needed: bool) -> bool {
+        (is_needed || !self.was_ready) && self.attempt_count >= ATTEMPTS_MAX
     }
 
     /// When something is due.
@@ -178,16 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_hopeless_only_if_the_tracker_never_answered() {
+    fn it_is_hopeless_if_the_tracker_never_answered_or_is_needed() {
         let (mut link, mut now) = (link(), Time::ZERO);
-        for _ in 0..FIRST_ATTEMPTS_MAX {
-            assert!(!link.is_hopeless());
+        for _ in 0..ATTEMPTS_MAX {
+            assert!(!link.is_hopeless(true));
             link.poll(now);
             link.resolved(now, Err(io::ErrorKind::NotFound.into()));
             now += Duration::from_secs(20);
         }
-        assert!(link.is_hopeless() && link.unresolved);
+        assert!(link.is_hopeless(false) && link.unresolved);
         link.ready(Duration::from_secs(1));
-        assert!(!link.is_hopeless());
+        assert!(!link.is_hopeless(true));
+        for _ in 0..ATTEMPTS_MAX {
+            link.disconnected(now, io::ErrorKind::ConnectionReset.into());
+        }
+        assert!(link.is_hopeless(true) && !link.is_hopeless(false));
     }
 }

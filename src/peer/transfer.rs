@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::errand::{Files, Work};
+use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
-use super::{OwnedReply, tag};
+use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, PieceBuf, Time};
 use crate::reactor::{Closed, Command};
 use crate::swarm::{Config, Found, Geometry, Input, Output, Swarm};
@@ -15,6 +16,9 @@ use crate::wire::native::{
     BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
     Role, WANT_MAX,
 };
+
+/// The shortest pause before a busy tracker is asked again.
+const JOIN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a transfer tells its command.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub(super) struct Transfer {
     /// Our membership on the present connection to the tracker.
     slot: Option<u32>,
     joining: bool,
+    /// When to try to join again.
+    join_at: Option<Time>,
     /// The tracker was told to forget the content.
     pub removed: bool,
     pub news: Vec<News>,
@@ -61,6 +67,7 @@ impl Transfer {
             job,
             slot: None,
             joining: false,
+            join_at: None,
             removed: false,
             news: Vec::new(),
             had_first_piece: false,
@@ -123,9 +130,33 @@ impl Transfer {
         }
     }
 
-    /// JOIN was refused.
-    pub(super) fn join_failed(&mut self) {
+    /// JOIN was refused, or the REGISTER that should lead to one; if the tracker is only busy, it is asked again.
+    pub(super) fn join_failed(&mut self, now: Time, why: &TrackerFailure) {
         self.joining = false;
+        if let TrackerFailure::Refused { retry_ms, .. } = why
+            && is_busy(why)
+        {
+            let pause = Duration::from_millis(u64::from(*retry_ms)).max(JOIN_AGAIN_AFTER);
+            self.join_at = Some(now + pause);
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Time, shell: &mut Shell) {
+        if self.join_at.take_if(|at| *at <= now).is_some() {
+            self.join(shell);
+        }
+        if self.swarm.poll_timeout().is_some_and(|at| at <= now) {
+            self.swarm.handle_timeout(now);
+        }
+    }
+
+    /// When [`Transfer::handle_timeout`] is due.
+    pub(super) fn poll_timeout(&self) -> Option<Time> {
+        [self.swarm.poll_timeout(), self.join_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The tracker told of newcomers.

@@ -40,6 +40,11 @@ impl Verify {
         }
     }
 
+    /// Whether it does not know yet what the copy should be.
+    pub(super) fn is_searching(&self) -> bool {
+        self.meta.is_none()
+    }
+
     pub(super) fn what(&self) -> String {
         self.finder.title().to_owned()
     }
@@ -66,7 +71,7 @@ impl Verify {
 
     fn found(&mut self, cx: &mut Context<'_>, found: Option<Result<Found, Failure>>) {
         match found {
-            None | Some(Ok(Found::Entry { .. })) => {}
+            None | Some(Ok(Found::Entry(_))) => {}
             Some(Ok(Found::Meta(meta))) => {
                 cx.submit(Work::Open {
                     path: self.path.clone(),
@@ -173,17 +178,7 @@ impl Verify {
         let (Some(hashing), Some(meta)) = (&self.hashing, &self.meta) else {
             return;
         };
-        let (done_bytes, size) = hashing.bytes();
-        let bytes_per_s = self.pace.update(cx.now, done_bytes);
-        let (content, name, purpose) = (cx.job, meta.name().to_owned(), HashPurpose::Check);
-        cx.tell(Event::Hashing {
-            content,
-            name,
-            purpose,
-            done_bytes,
-            size,
-            bytes_per_s,
-        });
+        cx.tell_hashing(hashing, &mut self.pace, meta.name(), HashPurpose::Check);
     }
 
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {

@@ -4,6 +4,7 @@ mod fetching;
 mod json;
 mod listing;
 mod program;
+mod refusal;
 mod screen;
 mod sharing;
 mod signals;

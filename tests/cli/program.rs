@@ -4,14 +4,14 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// After this long a program that says nothing is taken for hanging.
+/// After this long a program that does not say what it should is taken for hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a program ended, and all that it said.
@@ -63,8 +63,10 @@ impl Lines {
 
     #[track_caller]
     fn wait_for(&mut self, part: &str) -> String {
+        let patience = Instant::now() + PATIENCE;
         loop {
-            let line = self.coming.recv_timeout(PATIENCE);
+            let left = patience.saturating_duration_since(Instant::now());
+            let line = self.coming.recv_timeout(left);
             let line = line.unwrap_or_else(|_| panic!("no \"{part}\" in:\n{}", self.seen));
             self.seen.push_str(&line);
             if line.contains(part) {
@@ -75,10 +77,12 @@ impl Lines {
 
     #[track_caller]
     fn rest(mut self) -> String {
+        let patience = Instant::now() + PATIENCE;
         loop {
-            match self.coming.recv_timeout(PATIENCE) {
+            let left = patience.saturating_duration_since(Instant::now());
+            match self.coming.recv_timeout(left) {
                 Ok(line) => self.seen.push_str(&line),
-                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return self.seen,
+                Err(RecvTimeoutError::Disconnected) => return self.seen,
                 Err(_) => panic!("it does not end; so far:\n{}", self.seen),
             }
         }

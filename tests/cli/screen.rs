@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// After this long a program that shows nothing new is taken for hanging.
+/// After this long a program that does not show what it should is taken for hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The escape sequences that a program may use here, and what they do. Anything else is a failure of the test.
@@ -160,12 +160,14 @@ impl Shown {
     /// Shows what comes until `is_there` is true of the lines on the screen.
     #[track_caller]
     pub(crate) fn wait_until(&mut self, is_there: impl Fn(&[String]) -> bool) -> Vec<String> {
+        let patience = Instant::now() + PATIENCE;
         loop {
             let lines = self.screen.lines();
             if is_there(&lines) {
                 return lines;
             }
-            let bytes = self.coming.recv_timeout(PATIENCE);
+            let left = patience.saturating_duration_since(Instant::now());
+            let bytes = self.coming.recv_timeout(left);
             let bytes =
                 bytes.unwrap_or_else(|_| panic!("not on the screen:\n{}", lines.join("\n")));
             self.show(&bytes);
@@ -191,10 +193,16 @@ impl Shown {
     /// Waits for the end; gives the exit code, and what the screen shows then.
     #[track_caller]
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
-        let status = self.child.wait().expect("it ended");
-        while let Ok(bytes) = self.coming.recv_timeout(PATIENCE) {
-            self.show(&bytes);
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let left = patience.saturating_duration_since(Instant::now());
+            match self.coming.recv_timeout(left) {
+                Ok(bytes) => self.show(&bytes),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(_) => panic!("it does not end:\n{}", self.screen.lines().join("\n")),
+            }
         }
+        let status = self.child.wait().expect("it ended");
         // The cursor waits below everything, at the beginning of a line, for the shell.
         let lines = self.screen.lines();
         assert_eq!(

@@ -12,73 +12,98 @@ fn shown(scene: &Scene, words: &[&str], columns: u16) -> Shown {
 }
 
 #[test]
-fn a_share_shows_its_hashing_then_its_fleet_and_leaves_four_lines() {
+fn hashing_is_one_line_with_a_bar() {
     let scene = Scene::new();
-    sparse(&scene.path("zeros"), 1 << 30);
-    let mut share = shown(&scene, &["share", "-l", "127.0.0.1:0", "zeros"], 80);
-    let lines = share.wait_until(|lines| lines.iter().any(|line| line.starts_with("hashing ━")));
+    sparse(&scene.path("huge"), 1 << 40);
+    let mut share = shown(&scene, &["share", "huge"], 80);
+    let lines = share.wait_until(|lines| lines.iter().any(|line| line.contains("iB/s  ETA ")));
+    assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(
-        lines.len() == 1 && lines[0].contains("%  ") && lines[0].contains("iB/s  ETA "),
+        lines[0].starts_with("hashing ") && lines[0].contains("%  "),
         "{lines:?}"
     );
-    let lines = share.wait_until(|lines| lines.iter().any(|line| line.starts_with("seeding ")));
-    let hash = scene.info_hash("zeros");
-    let shared = format!("shared  zeros  1.00 GiB  2048 × 512 KiB  {}…", &hash[..8]);
-    let hint = format!("get it: shoal-peer -t {} get zeros", scene.addr);
+    share.send(Signal::SIGINT);
+    let line = "shoal-peer: share huge: stopped before it was done";
+    assert_eq!(share.end(), (Some(7), vec![line.to_owned()]));
+}
+
+#[test]
+fn a_share_shows_its_fleet_and_leaves_three_lines() {
+    let scene = Scene::new();
+    scene.file("x", &noise(300_000));
+    let mut share = shown(&scene, &["share", "-l", "127.0.0.1:0", "x"], 80);
+    let lines = share.wait_until(|lines| {
+        lines
+            .last()
+            .is_some_and(|line| line.starts_with("seeding "))
+    });
+    let hash = scene.info_hash("x");
+    let shared = format!("shared  x  293 KiB  5 × 64 KiB  {}…", &hash[..8]);
+    let hint = format!("get it: shoal-peer -t {} get x", scene.addr);
     assert_eq!(
         lines,
         [&shared, &hint, "seeding ↑0 B/s → 0 peers · ratio 0.0"]
     );
-    let mut get = scene.start(["get", "zeros", "--seed", "forever", "-q", "-o", "copy"]);
+    let mut get = scene.start(["get", "x", "--seed", "forever", "-q", "-o", "copy"]);
     get.wait_out("copy");
-    let lines = share.wait_until(|lines| lines.iter().any(|line| line.contains("fleet 1/1")));
-    let block = &lines[2];
     let fleet = " · fleet 1/1 complete, mean 100% · ratio 1.0";
+    let lines = share.wait_until(|lines| lines.last().is_some_and(|line| line.ends_with(fleet)));
     assert!(
-        block.starts_with("seeding ↑") && block.ends_with(fleet),
+        lines.len() == 3 && lines[2].starts_with("seeding ↑"),
         "{lines:?}"
     );
     share.send(Signal::SIGINT);
     let (code, lines) = share.end();
     assert_eq!((code, lines.len()), (Some(0), 3), "{lines:?}");
     assert!(
-        lines[2].starts_with("served 1.00 GiB to 1 peer in "),
+        lines[2].starts_with("served 293 KiB to 1 peer in "),
         "{lines:?}"
     );
-    drop(get);
 }
 
 #[test]
-fn a_download_shows_a_bar_and_ends_with_one_line() {
+fn a_download_shows_a_block_and_ends_with_one_line() {
     let scene = Scene::new();
-    sparse(&scene.path("zeros"), 1 << 30);
-    let _share = scene.share(&["zeros"]);
-    let mut get = shown(&scene, &["get", "zeros", "-o", "copy", "-v"], 100);
-    let lines = get.wait_until(|lines| lines.iter().any(|line| line.starts_with(" 127.0.0.1:")));
-    let block: Vec<&String> = lines
-        .iter()
-        .skip_while(|line| !line.contains('━') && !line.contains('─'))
-        .collect();
+    let bytes = noise(4 << 20);
+    scene.file("in/x", &bytes);
+    drop(scene.share(&["in/x"]));
+    // Somebody who has a half and nobody who has the rest: the block stays as long as it is looked at.
+    let mut part = bytes.clone();
+    part[2 << 20..].fill(0);
+    scene.file("half/x.part", &part);
+    let mut half = scene.start(["get", "x", "-o", "half/", "--json"]);
+    half.wait_out("\"event\":\"start\"");
+    let mut get = shown(&scene, &["get", "x", "-o", "copy/", "-v"], 100);
+    let lines = get.wait_until(|lines| {
+        let at_half = lines.iter().any(|line| line.starts_with(" 50% ━"));
+        at_half && lines.last().is_some_and(|line| line.contains("  50%  ↓"))
+    });
+    let block = &lines[lines.len() - 3..];
     assert!(
-        block[0].contains("/1.00 GiB  ↓") || block[0].contains("MiB  ↓"),
+        block[0].contains("─  2.00/4.00 MiB  ↓") && block[0].contains("  ETA "),
         "{lines:?}"
     );
+    assert_eq!(block[1], " 1 peer (0 full) · rarest piece ×0");
     assert!(
-        block[1].starts_with(" 1 peer (1 full) · rarest piece ×1"),
+        block[2].starts_with(" 127.0.0.1:") || block[2].starts_with(" ["),
         "{lines:?}"
     );
-    assert!(block[2].contains("  100%  ↓"), "{lines:?}");
+    let _share = scene.share(&["in/x"]);
     let (code, lines) = get.end();
-    assert_eq!(code, Some(0));
-    let last = lines.last().expect("a line");
+    let (last, others) = lines.split_last().expect("a line");
     assert!(
-        last.starts_with("done zeros  1.00 GiB in ") && last.ends_with(", verified"),
+        last.starts_with("done x  4.00 MiB in ") && last.ends_with(", verified"),
         "{lines:?}"
     );
     assert!(
-        lines.iter().all(|line| !line.contains('━')),
+        others
+            .iter()
+            .all(|line| line.starts_with("first piece ") || line.starts_with("shoal-peer: info: ")),
         "the block is gone: {lines:?}"
     );
+    assert_eq!(code, Some(0));
+    half.end().expect(0);
+    assert!(scene.read("copy/x") == bytes && scene.read("half/x") == bytes);
 }
 
 #[test]

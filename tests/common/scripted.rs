@@ -235,6 +235,10 @@ impl Gate {
         self.opened.notify_all();
     }
 
+    pub(crate) fn close(&self) {
+        *self.left.lock().expect("nobody panics with it") = 0;
+    }
+
     pub(crate) fn pass(&self) {
         let mut left = self.left.lock().expect("nobody panics with it");
         while *left == 0 {

@@ -10,7 +10,7 @@ use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Message};
 
 use crate::common::scripted::{Link, Said};
 use crate::common::{
-    Answer, Content, Native, Running, Seeder, World, assert_same, liar, random_bytes,
+    Answer, Content, Gate, Native, Running, Seeder, World, assert_same, liar, random_bytes,
 };
 
 const PIECE: u32 = 64 << 10;
@@ -45,8 +45,16 @@ fn a_corrupting_seed_is_banned_and_nobody_else() {
     let world = World::new();
     let content = image(&world, 80);
     let wrong = Seeder::start(&world.tracker.addr, &content, |_| Answer::Wrong);
+    // The honest ones wait until the other one has had its say.
+    let gate = Gate::new(0);
     let honest: Vec<Seeder> = (0..3)
-        .map(|_| Seeder::start(&world.tracker.addr, &content, |_| Answer::Right))
+        .map(|_| {
+            let gate = gate.clone();
+            Seeder::start(&world.tracker.addr, &content, move |_| {
+                gate.pass();
+                Answer::Right
+            })
+        })
         .collect();
     for n in 1..=2 {
         assert_eq!(
@@ -54,9 +62,11 @@ fn a_corrupting_seed_is_banned_and_nobody_else() {
             4,
             "one reporter is not enough"
         );
+        gate.close();
         let copy = format!("copy{n}");
         let get = world.start_get(&["image", "-o", &copy, "-v", "--seed", "forever"]);
         get.complaint(&format!("{} sent a corrupt piece", wrong.addr));
+        gate.open();
         get.event("seeding");
         assert_same(&world.path("image"), &world.path(&copy));
         let ended = get.stop().exits(0);

@@ -26,6 +26,8 @@ use crate::wire::native::Request;
 /// The record is saved after this much new data, or this long after the first new piece.
 const SAVE_BYTES: u64 = 256 << 20;
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// How many times in `--stall` it is looked at whether something arrived: the end may come so much late.
+const STALL_CHECKS: u32 = 8;
 /// How often a content that was removed is looked at, whether anybody is left who has it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,8 @@ pub(in crate::peer) struct Get {
     /// When something last arrived, and how much had arrived then.
     moved_at: Time,
     moved_bytes: u64,
+    /// When that was last looked at.
+    checked_at: Time,
     save_at: Option<Time>,
     /// Until when the tracker may answer our good-bye.
     leave_at: Option<Time>,
@@ -101,6 +105,7 @@ impl Get {
             bits: None,
             moved_at: now,
             moved_bytes: 0,
+            checked_at: now,
             save_at: None,
             leave_at: None,
             look_at: None,
@@ -165,7 +170,7 @@ impl Get {
             tag::JOIN if matches!(self.stage, Stage::Leaving) => self.is_over = true,
             tag::JOIN => {
                 let Some(transfer) = cx.transfer else { return };
-                transfer.join_failed();
+                transfer.join_failed(cx.now, why);
                 if is_not_found(why) && !transfer.removed {
                     // The tracker lost it: whoever holds the description gives it back.
                     let chunk = transfer.meta.info().to_vec();
@@ -184,7 +189,7 @@ impl Get {
 
     fn found(&mut self, cx: &mut Context<'_>, found: Option<Result<Found, Failure>>) {
         match found {
-            None | Some(Ok(Found::Entry { .. })) => {}
+            None | Some(Ok(Found::Entry(_))) => {}
             Some(Err(failure)) => self.give_up(cx, &failure),
             Some(Ok(Found::Meta(meta))) => {
                 if self.config.sha256.is_some() && !meta.is_single() {
@@ -314,6 +319,7 @@ impl Get {
             have: count,
         });
         self.moved_at = cx.now;
+        self.checked_at = cx.now;
         (self.down_rate, self.up_rate) = (Pace::since(cx.now), Pace::since(cx.now));
         let complete = have.is_all();
         let mut config = cx.shell.swarm_config();
@@ -348,7 +354,7 @@ impl Get {
             _ if self.stopped => None,
             _ => [
                 self.due_at(),
-                self.stalls_at(),
+                self.checks_at(),
                 self.looks_at(),
                 self.save_at,
             ]
@@ -371,6 +377,12 @@ impl Get {
     fn stalls_at(&self) -> Option<Time> {
         let waiting = matches!(self.stage, Stage::Finding | Stage::Fetching);
         waiting.then(|| self.moved_at + self.config.stall)
+    }
+
+    /// When to see whether something arrived.
+    fn checks_at(&self) -> Option<Time> {
+        let every = self.config.stall / STALL_CHECKS;
+        self.stalls_at().map(|at| at.min(self.checked_at + every))
     }
 
     /// When to see whether anybody is left.
@@ -403,6 +415,7 @@ impl Get {
                 return self.give_up(cx, &failure.with_remedy("have it shared again"));
             }
         }
+        self.checked_at = cx.now;
         let counts = cx.transfer.as_ref().map(|t| t.swarm.counts());
         let bytes = counts.map_or(0, |counts| counts.down_bytes);
         if bytes != self.moved_bytes {
@@ -431,21 +444,8 @@ impl Get {
             _ => None,
         };
         if let Some((hashing, purpose)) = hashing {
-            let (done_bytes, size) = hashing.bytes();
-            let bytes_per_s = self.hash_rate.update(cx.now, done_bytes);
-            let name = self
-                .meta
-                .as_ref()
-                .map_or_else(String::new, |meta| meta.name().to_owned());
-            cx.tell(Event::Hashing {
-                content,
-                name,
-                purpose,
-                done_bytes,
-                size,
-                bytes_per_s,
-            });
-            return;
+            let name = self.meta.as_ref().map_or("", |meta| meta.name());
+            return cx.tell_hashing(hashing, &mut self.hash_rate, name, purpose);
         }
         let wants_links = cx.shell.reporter.wants_links();
         let Some(transfer) = cx.transfer.as_ref() else {
