@@ -107,9 +107,9 @@ start_tracker() {
     title "starting the tracker"
     start tracker shoal-tracker --listen 127.0.0.1:0 --state "$work/state"
     tracker_pid=$!
-    await_lines "$work/tracker.out" 'native ' 1 "$tracker_pid"
+    await_lines "$work/tracker.out" 'native+http ' 1 "$tracker_pid"
     cat "$work/tracker.out" >&2
-    SHOAL_TRACKER=$(awk '{ for (i = 1; i < NF; i++) if ($i == "native") { print $(i + 1); exit } }' "$work/tracker.out")
+    SHOAL_TRACKER=$(awk '{ for (i = 1; i < NF; i++) if ($i ~ /^native/) { print $(i + 1); exit } }' "$work/tracker.out")
     export SHOAL_TRACKER
 }
 

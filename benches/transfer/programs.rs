@@ -139,8 +139,10 @@ pub(crate) fn start_tracker(nice: i32, state: &Path) -> (Program, String) {
         state.as_ref(),
     ];
     let tracker = Program::start(env!("CARGO_BIN_EXE_shoal-tracker"), nice, &args);
-    let line = tracker.await_line("native ");
-    let mut words = line.split_whitespace().skip_while(|word| *word != "native");
+    let line = tracker.await_line("native+http ");
+    let mut words = line
+        .split_whitespace()
+        .skip_while(|word| !word.starts_with("native"));
     let addr = words.nth(1).expect("an address").to_owned();
     (tracker, addr)
 }

@@ -42,5 +42,8 @@ pub use peer_config::{
 };
 pub use report::{OutputConfig, Reporter};
 pub use screen::{Screen, Streams};
-pub use tracker_config::{CONNS_PER_IP_DEFAULT, TrackerConfig, TrackerInvocation, parse_tracker};
+pub use tracker_config::{
+    CONNS_PER_IP_DEFAULT, INTERVAL_DEFAULT, NUMWANT_DEFAULT, TrackerConfig, TrackerInvocation,
+    UdpFront, parse_tracker,
+};
 pub use value::{Advertised, TRACKER_PORT, TrackerAddr, What};

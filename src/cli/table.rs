@@ -304,9 +304,14 @@ pub(super) static TRACKER: Program = Program {
             "l",
             "listen",
             "ADDR",
-            "serve on this address ([::]:6969, IPv4 too)",
+            "serve natives and HTTP here ([::]:6969, IPv4 too)",
         ),
-        option("u", "udp", "off", "no UDP announces: the only value"),
+        option(
+            "u",
+            "udp",
+            "ADDR|off",
+            "take UDP announces here (where --listen says)",
+        ),
         option("a", "admin", "off", "no admin page: the only value"),
         option(
             "s",
@@ -314,6 +319,19 @@ pub(super) static TRACKER: Program = Program {
             "DIR",
             "keep registered files in DIR ($STATE_DIRECTORY)",
         ),
+        option(
+            "i",
+            "interval",
+            "MIN:MAX",
+            "how often HTTP and UDP clients announce (30s:30m)",
+        ),
+        option(
+            "n",
+            "numwant",
+            "N",
+            "peers that one announce is answered with (50)",
+        ),
+        switch("", "open", "track any hash, not only registered files"),
         option(
             "",
             "conns-per-ip",
@@ -358,9 +376,7 @@ mod tests {
 
     #[test]
     fn options_of_later_issues_are_not_accepted() {
-        let later = [
-            "up", "down", "until", "torrent", "policy", "open", "interval", "numwant", "config",
-        ];
+        let later = ["up", "down", "until", "torrent", "policy", "config"];
         for program in [&PEER, &TRACKER] {
             for flag in program
                 .flags

@@ -16,6 +16,8 @@ pub struct Limits {
     pub read_bytes_max: usize,
     /// Bytes after which writing to one conn goes on in the next turn.
     pub write_bytes_max: usize,
+    /// Datagrams taken from one socket in one turn.
+    pub datagrams_max: usize,
     /// Control bytes queued for one conn; beyond them it is closed, because its other end does not read.
     pub control_bytes_max: usize,
     /// How long a dial may take.
@@ -34,6 +36,7 @@ impl Default for Limits {
             accepts_max: 64,
             read_bytes_max: 256 << 10,
             write_bytes_max: 1 << 20,
+            datagrams_max: 256,
             control_bytes_max: 8 << 20,
             connect_timeout: Duration::from_secs(3),
         }

@@ -147,9 +147,17 @@ fn is_of_one_conn(error: &io::Error) -> bool {
 
 /// A socket that listens on `addr`; `[::]` takes IPv4 too, and is 0.0.0.0 where there is no IPv6.
 fn listening_socket(addr: SocketAddr) -> io::Result<Socket> {
-    match listening_socket_exactly(addr) {
+    or_ipv4(addr, listening_socket_exactly)
+}
+
+/// What `open` makes of `addr`, or of 0.0.0.0 if `addr` is `[::]` and there is no IPv6.
+pub(super) fn or_ipv4(
+    addr: SocketAddr,
+    open: impl Fn(SocketAddr) -> io::Result<Socket>,
+) -> io::Result<Socket> {
+    match open(addr) {
         Err(error) if addr.is_ipv6() && addr.ip().is_unspecified() && lacks_ipv6(&error) => {
-            listening_socket_exactly((Ipv4Addr::UNSPECIFIED, addr.port()).into())
+            open((Ipv4Addr::UNSPECIFIED, addr.port()).into())
         }
         outcome => outcome,
     }
@@ -167,25 +175,31 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 
 fn listening_socket_exactly(addr: SocketAddr) -> io::Result<Socket> {
     if addr.port() != 0 {
-        bound_socket(addr, false)?;
+        let probe = socket_for(addr, Type::STREAM, Protocol::TCP)?;
+        probe.set_reuse_address(true)?;
+        probe.bind(&addr.into())?;
     }
-    let socket = bound_socket(addr, true)?;
-    socket.set_nonblocking(true)?;
+    let socket = socket_for(addr, Type::STREAM, Protocol::TCP)?;
+    bind_shared(&socket, addr)?;
     socket.listen(BACKLOG_CONNS)?;
     Ok(socket)
 }
 
-fn bound_socket(addr: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+/// A socket that is not bound; on `[::]` it will take IPv4 too, on another IPv6 address it will not.
+pub(super) fn socket_for(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
     if addr.is_ipv6() {
         socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
-    socket.set_reuse_address(true)?;
-    if reuse_port {
-        socket.set_reuse_port(true)?;
-    }
-    socket.bind(&addr.into())?;
+    socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Binds with both options set.
+pub(super) fn bind_shared(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&addr.into())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The poll loop: sockets, readiness, and nothing of what their bytes mean.
+//! The poll loop: sockets of TCP and UDP, readiness, and nothing of what their bytes mean.
 //!
 //! One turn is nine phases, always in this order: wait; read the clock; mark what is ready; accept; read the ready conns, each
 //! up to a budget; completions; timers, in every turn in which one is due; commands, then output of the dirty conns; closing.
@@ -14,6 +14,7 @@
 
 mod conn;
 mod conns;
+mod datagrams;
 mod dial;
 mod limits;
 mod listen;
@@ -33,6 +34,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::base::Time;
 use conn::{Moved, Turn};
 use conns::Conns;
+use datagrams::{Datagrams, Outgoing};
 use dial::{Dial, DialDeadlines, FailedDial, Progress};
 use listen::{Accepted, Listener};
 use outbox::Spares;
@@ -43,13 +45,16 @@ pub use service::{Admission, Closed, Command, ConnId, Direction, Origin, Service
 pub use signals::Signals;
 
 /// Tokens from here on are not conns: the slot of a conn is never that high.
-const TOKEN_RESERVED_MIN: usize = usize::MAX - LISTENERS_MAX - 2;
+const TOKEN_RESERVED_MIN: usize = usize::MAX - 2 * LISTENERS_MAX - 4;
 const TOKEN_WAKER: Token = Token(usize::MAX);
 const TOKEN_SIGNALS: Token = Token(usize::MAX - 1);
 const TOKEN_LISTENER_FIRST: usize = usize::MAX - 2;
+const TOKEN_DATAGRAMS_FIRST: usize = TOKEN_LISTENER_FIRST - LISTENERS_MAX;
 
-/// Listeners of one loop.
+/// Listeners of one loop, and as many UDP sockets; two more send for [`Command::SendTo`].
 const LISTENERS_MAX: usize = 1024;
+/// How often a free TCP port is looked for whose number is free for UDP as well.
+const BOTH_ATTEMPTS_MAX: usize = 16;
 
 /// Events taken from one poll; more wait for the next turn.
 const EVENTS_MAX: usize = 1024;
@@ -67,6 +72,9 @@ pub struct Reactor {
     waker: Arc<Waker>,
     signals: Signals,
     listeners: Vec<Listener>,
+    /// UDP sockets: those that are listened on, and those that send for [`Command::SendTo`].
+    datagrams: Vec<Datagrams>,
+    outgoing: Outgoing,
     conns: Conns,
     dial_deadlines: DialDeadlines,
     /// Dials that failed at once; the service is told at the end of the turn.
@@ -93,7 +101,7 @@ impl Reactor {
     /// What the system says when it gives no poll, waker or signal descriptor.
     pub fn new(limits: Limits) -> io::Result<Self> {
         assert!(
-            limits.conns_max < u32::MAX as usize - LISTENERS_MAX - 2,
+            limits.conns_max < u32::MAX as usize - 2 * LISTENERS_MAX - 4,
             "a slot has 32 bits"
         );
         let poll = Poll::new()?;
@@ -110,6 +118,8 @@ impl Reactor {
             waker,
             signals,
             listeners: Vec::new(),
+            datagrams: Vec::new(),
+            outgoing: Outgoing::default(),
             conns: Conns::default(),
             dial_deadlines: DialDeadlines::default(),
             failed_dials: Vec::new(),
@@ -131,11 +141,59 @@ impl Reactor {
     /// # Errors
     /// `AddrInUse` if anything listens there already, whoever it belongs to; every error names the address.
     pub fn listen(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        self.add_listener(Listener::bind(addr)?)
+    }
+
+    /// Takes datagrams on `addr`, whose port must be a number: with SO_REUSEPORT two sockets could be given the same free
+    /// one. `[::]` takes IPv4 as well.
+    ///
+    /// # Errors
+    /// `AddrInUse` if anything has that port already, whoever it belongs to; every error names the address.
+    pub fn listen_udp(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        let socket = Datagrams::bind(addr)?;
+        let local = socket.local;
+        self.add_datagrams(socket)?;
+        Ok(local)
+    }
+
+    /// Both on one number; of port 0, on a number that is free for both.
+    ///
+    /// # Errors
+    /// Those of [`Self::listen`] and [`Self::listen_udp`].
+    pub fn listen_both(&mut self, addr: SocketAddr) -> io::Result<SocketAddr> {
+        let mut attempts_left = BOTH_ATTEMPTS_MAX;
+        loop {
+            let listener = Listener::bind(addr)?;
+            attempts_left -= 1;
+            match Datagrams::bind(listener.local) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && addr.port() == 0
+                        && attempts_left > 0 => {}
+                outcome => {
+                    self.add_datagrams(outcome?)?;
+                    return self.add_listener(listener);
+                }
+            }
+        }
+    }
+
+    fn add_datagrams(&mut self, mut socket: Datagrams) -> io::Result<usize> {
+        let index = self.datagrams.len();
+        assert!(index < LISTENERS_MAX + 2, "a few sockets are enough");
+        let token = Token(TOKEN_DATAGRAMS_FIRST - index);
+        self.poll
+            .registry()
+            .register(&mut socket.socket, token, Interest::READABLE)?;
+        self.datagrams.push(socket);
+        Ok(index)
+    }
+
+    fn add_listener(&mut self, mut listener: Listener) -> io::Result<SocketAddr> {
         assert!(
             self.listeners.len() < LISTENERS_MAX,
             "a few listeners are enough"
         );
-        let mut listener = Listener::bind(addr)?;
         let token = Token(TOKEN_LISTENER_FIRST - self.listeners.len());
         self.poll
             .registry()
@@ -226,7 +284,8 @@ impl Reactor {
         let busy = self.held.is_some()
             || self.conns.ready_len() > 0
             || self.conns.dirty_len() > 0
-            || self.listeners.iter().any(Listener::is_ready);
+            || self.listeners.iter().any(Listener::is_ready)
+            || self.datagrams.iter().any(|socket| socket.unread);
         if busy {
             return Some(Duration::ZERO);
         }
@@ -245,8 +304,11 @@ impl Reactor {
             match event.token() {
                 TOKEN_WAKER => self.woken = true,
                 TOKEN_SIGNALS => self.signalled = true,
-                Token(token) if token > TOKEN_RESERVED_MIN => {
+                Token(token) if token > TOKEN_DATAGRAMS_FIRST => {
                     self.listeners[TOKEN_LISTENER_FIRST - token].unread = true;
+                }
+                Token(token) if token > TOKEN_RESERVED_MIN => {
+                    self.datagrams[TOKEN_DATAGRAMS_FIRST - token].unread = true;
                 }
                 _ => self.conns.note(event),
             }
@@ -299,8 +361,12 @@ impl Reactor {
             .register(&mut conn.stream, conns::token(id), both)
     }
 
-    /// Phase 5: reads every conn that was ready when the phase began, once.
+    /// Phase 5: reads every UDP socket and every conn that was ready when the phase began, once.
     fn pump<V: Service>(&mut self, service: &mut V) {
+        for socket in self.datagrams.iter_mut().filter(|socket| socket.unread) {
+            let count_max = self.limits.datagrams_max;
+            socket.pump(self.turn_now, service, &mut self.scratch, count_max);
+        }
         for _ in 0..self.conns.ready_len() {
             let Some(id) = self.conns.next_ready() else {
                 return;
@@ -380,6 +446,7 @@ impl Reactor {
                 Command::Close(id, why) => self.conns.doom(id, why),
                 Command::Dirty(id) => self.conns.ask(id),
                 Command::Resume(id) => self.conns.resume(id),
+                Command::SendTo { to, bytes } => self.send_to(to, &bytes),
                 Command::Stop => self.stopping = true,
             }
         }
@@ -387,6 +454,22 @@ impl Reactor {
             for id in self.conns.ids() {
                 self.conns.ask(id);
             }
+        }
+    }
+
+    /// Sends a datagram from the socket of its family, which is opened for the first one.
+    fn send_to(&mut self, to: SocketAddr, bytes: &[u8]) {
+        let place = if to.is_ipv4() { 0 } else { 1 };
+        let index = match self.outgoing[place] {
+            Some(index) => Ok(index),
+            None => Datagrams::unbound(to).and_then(|socket| self.add_datagrams(socket)),
+        };
+        match index {
+            Ok(index) => {
+                self.outgoing[place] = Some(index);
+                self.datagrams[index].send(to, bytes);
+            }
+            Err(error) => log::warn!("no UDP socket to reach {to}: {error}"),
         }
     }
 

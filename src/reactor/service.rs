@@ -114,6 +114,13 @@ pub enum Command {
     Dirty(ConnId),
     /// A direction whose budget was 0 may have one again.
     Resume(ConnId),
+    /// Send a datagram from a socket that is bound to nothing; what answers it comes to `datagram`.
+    SendTo {
+        /// Whither.
+        to: SocketAddr,
+        /// What. It is dropped if the system has no room for it.
+        bytes: Vec<u8>,
+    },
     /// Leave `run` at the end of this turn, after one attempt to flush every conn.
     Stop,
 }
@@ -147,6 +154,18 @@ pub trait Service {
 
     /// The conn is gone; the last that is heard of it.
     fn closed(&mut self, now: Time, conn: ConnId, why: Closed);
+
+    /// A datagram came from `from` to the socket that is bound to `local` (port 0: to the one of [`Command::SendTo`]).
+    /// What is appended to `reply` is sent back, unless the system has no room for it.
+    fn datagram(
+        &mut self,
+        _now: Time,
+        _local: SocketAddr,
+        _from: SocketAddr,
+        _bytes: &[u8],
+        _reply: &mut Vec<u8>,
+    ) {
+    }
 
     /// The waker was used: take finished work.
     fn completions(&mut self, _now: Time) {}

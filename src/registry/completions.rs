@@ -4,7 +4,7 @@
 //!
 //! Invariants (`check`):
 //! 1. At most [`COMPLETIONS_MAX`] records, the oldest go first; at most one per content and peer, the first one.
-//! 2. `by_peer` and `by_age` name exactly the records of `rows`.
+//! 2. `by_peer` and `by_age` name exactly the records of `rows`, and `counts` counts them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(super) struct Completions {
     rows: BTreeMap<(Serial, u32), Completion>,
     by_peer: BTreeMap<(Serial, PeerId), u32>,
     by_age: BTreeSet<(u64, Serial, u32)>,
+    /// How many records each content has.
+    counts: BTreeMap<Serial, u32>,
     version: u64,
 }
 
@@ -57,6 +59,7 @@ impl Completions {
         self.by_age
             .insert((completion.completed_at, content, number));
         self.rows.insert((content, number), completion);
+        *self.counts.entry(content).or_default() += 1;
         self.version += 1;
         true
     }
@@ -86,9 +89,9 @@ impl Completions {
         self.version
     }
 
-    /// How many records there are.
-    pub(super) fn len(&self) -> usize {
-        self.rows.len()
+    /// How many records a content has.
+    pub(super) fn count(&self, content: Serial) -> u32 {
+        self.counts.get(&content).copied().unwrap_or(0)
     }
 
     /// All records, by content.
@@ -129,6 +132,12 @@ impl Completions {
             self.version += 1;
             self.by_peer.remove(&(content, row.peer_id));
             self.by_age.remove(&(row.completed_at, content, number));
+            if let Some(count) = self.counts.get_mut(&content) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&content);
+                }
+            }
         }
     }
 
@@ -137,6 +146,10 @@ impl Completions {
         assert!(self.rows.len() <= COMPLETIONS_MAX);
         assert_eq!(self.rows.len(), self.by_peer.len());
         assert_eq!(self.rows.len(), self.by_age.len());
+        assert_eq!(self.rows.len(), self.counts.values().sum::<u32>() as usize);
+        for (&content, &count) in &self.counts {
+            assert_eq!(self.of(content, 0).count(), count as usize);
+        }
         for (&(content, number), row) in &self.rows {
             assert_eq!(self.by_peer[&(content, row.peer_id)], number);
             assert!(self.by_age.contains(&(row.completed_at, content, number)));

@@ -45,11 +45,13 @@ pub(super) struct Member {
     place: u32,
 }
 
-/// What a member asks for when it wants others.
+/// What is asked for when somebody wants others.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Want<'a> {
-    /// The key of the member that asks.
-    pub asker: u32,
+    /// The key of the member that asks, if it is one of these.
+    pub asker: Option<u32>,
+    /// Whether only members that fetch are of use: the asker fetches nothing more.
+    pub only_fetching: bool,
     /// How many members it wants at most.
     pub count: usize,
     /// Pieces that it misses urgently: who holds one of them is named first.
@@ -126,11 +128,12 @@ impl Members {
             .filter_map(|key| Some((key as u32, self.table.get(key)?)))
     }
 
-    /// Whether a peer of this id is a member, at whatever address.
-    pub(super) fn has_peer(&self, peer_id: PeerId) -> bool {
+    /// The members of this peer id, at whatever address.
+    pub(super) fn of_peer(&self, peer_id: PeerId) -> impl Iterator<Item = &Member> {
         let first = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut from_peer = self.by_peer.range((peer_id, first)..);
-        from_peer.next().is_some_and(|((id, _), _)| *id == peer_id)
+        let from_peer = self.by_peer.range((peer_id, first)..);
+        let of_peer = from_peer.take_while(move |((id, _), _)| *id == peer_id);
+        of_peer.map(|(_, &key)| self.member(key))
     }
 
     /// Adds a member, whose peer must not be one, and returns its key.
@@ -271,7 +274,13 @@ impl Members {
         }
     }
 
-    /// Chooses members for one of them, at random: seeds and others in proportion, but a quarter seeds while there are
+    /// Whether a member fetches nothing more.
+    pub(super) fn is_content(&self, key: u32) -> bool {
+        let member = self.member(key);
+        member.holding.is_all() || member.is_upload_only
+    }
+
+    /// Chooses members for somebody, at random: seeds and others in proportion, but a quarter seeds while there are
     /// any; for who fetches nothing more only those that do. `given` says what the asker is given of a member, or `None`
     /// if that is nothing.
     pub(super) fn choose<T>(
@@ -280,8 +289,7 @@ impl Members {
         rng: &mut Rng,
         mut given: impl FnMut(&Self, &Member) -> Option<T>,
     ) -> Vec<T> {
-        let asker = self.member(want.asker);
-        let only_fetching = asker.holding.is_all() || asker.is_upload_only;
+        let only_fetching = want.only_fetching;
         let count = match want.urgent {
             Some(_) => URGENT_CHOICE_MAX.max(want.count),
             None => want.count,
@@ -289,7 +297,7 @@ impl Members {
         let mut chosen: Vec<(bool, T)> = Vec::new();
         let mut accept = |members: &Self, key: u32| {
             let member = members.member(key);
-            if key == want.asker || only_fetching && member.is_upload_only {
+            if Some(key) == want.asker || only_fetching && member.is_upload_only {
                 return None;
             }
             let is_urgent = want.urgent.is_some_and(|pieces| holds_any(member, pieces));
@@ -449,7 +457,8 @@ mod tests {
 
     fn choose(members: &mut Members, asker: u32, count: usize) -> Vec<u32> {
         let want = Want {
-            asker,
+            asker: Some(asker),
+            only_fetching: members.is_content(asker),
             count,
             urgent: None,
         };
@@ -486,7 +495,8 @@ mod tests {
         let mut urgent = Bitfield::none(10);
         urgent.set(7);
         let want = Want {
-            asker: 1,
+            asker: Some(1),
+            only_fetching: false,
             count: 5,
             urgent: Some(&urgent),
         };

@@ -6,15 +6,18 @@
 //! Invariants (`check`, run in debug builds after each change, on contents that are small enough for it):
 //! 1. A slot of a client names a member of a content, and that member names the client and the slot.
 //! 2. The memory for bitmaps and counts is what the contents say it is.
-//! 3. Those of the catalogue, of each content's members and of the completions.
+//! 3. Those of the catalogue, of each content's members, native and foreign, and of the completions.
 //!
 //! All maps are ordered ones: no key that others choose slows one down, and no hasher decides an order.
 
+mod announce;
 mod availability;
 mod catalogue;
 mod clients;
 mod completions;
+mod foreign;
 mod members;
+mod naming;
 mod query;
 mod scope;
 
@@ -23,9 +26,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
-use crate::base::{Bitfield, InfoHash, Rng};
+use crate::base::{InfoHash, Rng};
 use crate::wire::WireError;
 use crate::wire::native::{Bitmap, ErrorCode, HaveItem, HaveState, Member as Named, Role};
+pub use announce::{Announced, FINISHED_MAX, FOREIGN_MAX, Families, OPEN_SWARMS_MAX};
+use announce::{Finished, Sweep};
 use availability::Holding;
 pub use catalogue::{CONTENTS_MAX, Entry, Facts, INFO_BYTES_MAX};
 use catalogue::{Catalogue, OWNERS_MAX};
@@ -33,11 +38,18 @@ pub use clients::{Caller, Client, SLOTS_PER_CLIENT_MAX};
 use clients::{Known, Membership};
 pub use completions::{COMPLETION_AGE_SECS_MAX, COMPLETIONS_MAX, Completion};
 use completions::{Completions, Serial};
-use members::{Members, Want};
-pub use scope::{Addresses, Scope, canonical};
+use foreign::Foreigners;
+pub use foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX};
+use members::Members;
+pub use naming::Told;
+pub use scope::{Addresses, Reach, Scope, canonical};
 
 /// Bytes of memory for the bitmaps of members and the counts of pieces, over all contents.
 pub const HEAP_BYTES_MAX: usize = 1 << 30;
+/// The interval of foreign members, unless told otherwise (CLI.md).
+pub const INTERVAL_S: (u32, u32) = (30, 1800);
+/// How many members one announce is answered with, unless told otherwise (CLI.md).
+pub const NAMED_MAX: usize = 50;
 /// Above this many members the batches of HAVE are asked for at the slower pace (PROTOCOL.md).
 const MEMBERS_FAST_MAX: usize = 1000;
 const BATCH_MS: u32 = 250;
@@ -55,6 +67,16 @@ pub struct Config {
     pub seed: u64,
     /// Bytes of memory for bitmaps and counts ([`HEAP_BYTES_MAX`]).
     pub heap_bytes_max: usize,
+    /// The shortest and the longest interval that a foreign member is told, in seconds.
+    pub interval_s: (u32, u32),
+    /// How many members one announce is answered with, at most.
+    pub named_max: usize,
+    /// Whether contents are tracked that nobody registered.
+    pub is_open: bool,
+    /// How many of those there are, at most ([`OPEN_SWARMS_MAX`]).
+    pub open_swarms_max: usize,
+    /// How many foreign members there are, at most ([`FOREIGN_MAX`]).
+    pub foreign_max: usize,
 }
 
 impl Config {
@@ -63,6 +85,11 @@ impl Config {
         Self {
             seed,
             heap_bytes_max: HEAP_BYTES_MAX,
+            interval_s: INTERVAL_S,
+            named_max: NAMED_MAX,
+            is_open: false,
+            open_swarms_max: OPEN_SWARMS_MAX,
+            foreign_max: FOREIGN_MAX,
         }
     }
 }
@@ -136,17 +163,6 @@ pub struct Joined {
     pub told: Vec<Told>,
 }
 
-/// A push to one membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// Who is told.
-    pub client: Client,
-    /// Its membership.
-    pub slot: u32,
-    /// The newcomer, as this client is given it.
-    pub newcomer: Named,
-}
-
 /// The machine.
 #[derive(Debug)]
 pub struct Registry {
@@ -159,6 +175,13 @@ pub struct Registry {
     completions: Completions,
     members: usize,
     heap_bytes: usize,
+    /// The foreign members of each content that had one, registered or not.
+    foreign: BTreeMap<InfoHash, Foreigners>,
+    foreign_members: usize,
+    /// Contents in `foreign` that are not registered.
+    open_swarms: usize,
+    finished: Finished,
+    sweep: Sweep,
 }
 
 impl Registry {
@@ -173,6 +196,11 @@ impl Registry {
             completions: Completions::default(),
             members: 0,
             heap_bytes: 0,
+            foreign: BTreeMap::new(),
+            foreign_members: 0,
+            open_swarms: 0,
+            finished: Finished::default(),
+            sweep: Sweep::default(),
         }
     }
 
@@ -248,6 +276,9 @@ impl Registry {
         self.heap_bytes -= members.heap_bytes();
         self.completions.forget_content(serial);
         self.catalogue.remove(serial);
+        if let Some(foreign) = self.foreign.remove(&hash) {
+            self.foreign_members -= foreign.len();
+        }
         self.check_after(serial);
         Ok(ended)
     }
@@ -278,6 +309,7 @@ impl Registry {
         if is_complete && joining.role == Role::Leech {
             self.complete(client, serial, now);
         }
+        self.supersede(client, joining.hash);
         let chosen = self.choose(client, slot, usize::from(joining.want), None)?;
         let told = if is_new {
             self.told(client, slot, &chosen)?
@@ -379,10 +411,12 @@ impl Registry {
             .iter()
             .map(|(_, known)| known.slots.iter().flatten().count());
         assert_eq!(slots.sum::<usize>(), members);
+        self.check_foreign();
     }
 
     fn insert(&mut self, facts: Facts, owners: Vec<IpAddr>, registered_at: u64) {
         let members = Members::new(facts.piece_count);
+        self.open_swarms -= usize::from(self.foreign.contains_key(&facts.hash));
         let serial = self.catalogue.insert(Entry {
             facts,
             registered_at,
@@ -511,62 +545,4 @@ impl Registry {
         };
         self.completions.remember(serial, completion);
     }
-
-    /// Members for one of them.
-    fn choose(
-        &mut self,
-        client: Client,
-        slot: u32,
-        count: usize,
-        urgent: Option<&Bitfield>,
-    ) -> Result<Vec<Choice>, Refusal> {
-        let (serial, asker) = self.place(client, slot)?;
-        let piece_count = self.catalogue.entry(serial).facts.piece_count;
-        let (clients, me) = (&self.clients, &self.clients[client.index()]);
-        let members = self.swarms.get_mut(&serial).expect(SWARM);
-        let want = Want {
-            asker,
-            count,
-            urgent,
-        };
-        Ok(members.choose(want, &mut self.rng, |members, member| {
-            let known = &clients[member.client as usize];
-            let addrs = known.addresses.given_to(&me.addresses);
-            let is_named = !addrs.is_empty()
-                && known.peer_id != me.peer_id
-                && !members.withholds(known.addresses.all());
-            is_named.then(|| Choice {
-                client: Client(member.client),
-                slot: member.slot,
-                named: query::named(known, member, addrs, piece_count),
-            })
-        }))
-    }
-
-    /// Who of the members just chosen is told of the newcomer.
-    fn told(&self, client: Client, slot: u32, chosen: &[Choice]) -> Result<Vec<Told>, Refusal> {
-        let (serial, key) = self.place(client, slot)?;
-        let piece_count = self.catalogue.entry(serial).facts.piece_count;
-        let (known, swarm) = (self.known(client), &self.swarms[&serial]);
-        if swarm.withholds(known.addresses.all()) {
-            return Ok(Vec::new());
-        }
-        let tell = |choice: &Choice| {
-            let receiver = self.known(choice.client);
-            let addrs = known.addresses.given_to(&receiver.addresses);
-            (!addrs.is_empty()).then(|| Told {
-                client: choice.client,
-                slot: choice.slot,
-                newcomer: query::named(known, swarm.member(key), addrs, piece_count),
-            })
-        };
-        Ok(chosen.iter().filter_map(tell).collect())
-    }
-}
-
-/// A member that another is given.
-struct Choice {
-    client: Client,
-    slot: u32,
-    named: Named,
 }

@@ -4,9 +4,11 @@
 
 use super::clients::Known;
 use super::completions::Serial;
+use super::foreign::{Foreigner, Foreigners};
 use super::members::Member;
 use super::{
-    BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, MEMBERS_FAST_MAX, Refusal, Registry,
+    BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, MEMBERS_FAST_MAX, Reach, Refusal,
+    Registry, naming,
 };
 use crate::base::{Bitfield, Digest32, InfoHash};
 use crate::registry::availability::Holding;
@@ -14,6 +16,8 @@ use crate::wire::native::{
     AddrPair, Bitmap, ListEntry, LookupBy, LookupEntry, Member as Named, MemberEntry, Stats,
 };
 
+/// Cursors of MEMBERS from here on mean foreign members. A page can miss one that comes or goes meanwhile.
+const FOREIGN: u32 = 1 << 30;
 /// Cursors of MEMBERS from here on mean completions of members that are gone.
 const GONE: u32 = 1 << 31;
 
@@ -48,19 +52,19 @@ impl Registry {
     pub fn list(&self, cursor: u32, limit: usize, glob: &str) -> (u32, Vec<(u32, ListEntry<'_>)>) {
         let (next, found) = self.catalogue.list(cursor, limit, glob);
         let entries = found.into_iter().map(|serial| {
-            let swarm = &self.swarms[&serial];
+            let stats = self.stats_of(serial);
             let entry = ListEntry {
                 entry: lookup_entry(self.catalogue.entry(serial)),
-                seeds: swarm.seed_count() as u32,
-                leechers: (swarm.len() - swarm.seed_count()) as u32,
-                copies_min: swarm.availability().least(),
+                seeds: stats.seeds,
+                leechers: stats.leechers,
+                copies_min: stats.copies_min,
             };
             (serial, entry)
         });
         (next, entries.collect())
     }
 
-    /// Members of a content, then those that completed and are gone, from `cursor` on (0 = the first); each with the
+    /// Members of a content, native ones first, then those that completed and are gone, from `cursor` on (0 = the first); each with the
     /// cursor at which it stands. `client` is whoever asks: it is told addresses that it may be given.
     pub fn members_of(
         &self,
@@ -70,9 +74,10 @@ impl Registry {
         with_bitmaps: bool,
     ) -> Result<impl Iterator<Item = (u32, MemberEntry<'_>)>, Refusal> {
         let serial = self.serial(hash)?;
-        let (key, number) = match cursor {
-            GONE.. => (GONE, cursor - GONE),
-            _ => (cursor.saturating_sub(1), 0),
+        let (key, place, number) = match cursor {
+            GONE.. => (GONE, usize::MAX, cursor - GONE),
+            FOREIGN.. => (GONE, (cursor - FOREIGN) as usize, 0),
+            _ => (cursor.saturating_sub(1), 0, 0),
         };
         let piece_count = self.catalogue.entry(serial).facts.piece_count;
         let swarm = &self.swarms[&serial];
@@ -80,11 +85,18 @@ impl Registry {
             let row = self.here(client, serial, member, piece_count, with_bitmaps);
             (key + 1, row)
         });
+        let reach = self.known(client).addresses.reach();
+        let foreign = self.foreign.get(&hash).into_iter();
+        let foreign = foreign.flat_map(move |foreign| foreign.starting_at(place));
+        let foreign = foreign.map(move |(place, member)| {
+            let row = foreign_row(&member, reach, piece_count, with_bitmaps);
+            (FOREIGN | place as u32, row)
+        });
         let gone = self.completions.of(serial, number.saturating_sub(1));
         let gone = gone
-            .filter(|(_, completion)| !swarm.has_peer(completion.peer_id))
+            .filter(|(_, completion)| swarm.of_peer(completion.peer_id).next().is_none())
             .map(move |(number, completion)| (GONE | number, gone_row(completion, piece_count)));
-        Ok(here.chain(gone))
+        Ok(here.chain(foreign).chain(gone))
     }
 
     /// The row of a member that is connected.
@@ -125,9 +137,26 @@ impl Registry {
         let (serial, _) = self.place(client, slot)?;
         let piece_count = self.catalogue.entry(serial).facts.piece_count;
         let availability = self.swarms[&serial].availability();
+        let (seeds, version) = self.foreign_of(serial).map_or((0, 0), |foreign| {
+            (foreign.seed_count() as u16, foreign.version())
+        });
         let end = first.saturating_add(count).min(piece_count);
-        let counts = (first..end).map(|piece| availability.count(piece));
-        Ok((availability.version(), counts.collect()))
+        let counts = (first..end).map(|piece| availability.count(piece).saturating_add(seeds));
+        Ok((
+            availability.version().wrapping_add(version),
+            counts.collect(),
+        ))
+    }
+
+    /// How many members of the content of a slot may hold any piece: foreign ones that are no seeds.
+    pub fn unknown(&self, client: Client, slot: u32) -> Result<u32, Refusal> {
+        let (serial, _) = self.place(client, slot)?;
+        let foreign = self.foreign_of(serial);
+        Ok(foreign.map_or(0, |foreign| (foreign.len() - foreign.seed_count()) as u32))
+    }
+
+    fn foreign_of(&self, serial: Serial) -> Option<&Foreigners> {
+        self.foreign.get(&self.catalogue.entry(serial).facts.hash)
     }
 
     /// Names up to `want` other members, those that hold one of the pieces in `missing` first.
@@ -157,28 +186,41 @@ impl Registry {
             return Ok(self.stats_of_all());
         }
         let (serial, _) = self.place(client, slot)?;
+        Ok(self.stats_of(serial))
+    }
+
+    /// The figures of one content, foreign members included.
+    fn stats_of(&self, serial: Serial) -> Stats {
         let swarm = &self.swarms[&serial];
-        Ok(Stats {
+        let mut stats = Stats {
             seeds: swarm.seed_count() as u32,
             leechers: (swarm.len() - swarm.seed_count()) as u32,
             copies_min: swarm.availability().least(),
             copies_mean_256: swarm.availability().mean_x256(),
             bytes: swarm.down_bytes(),
-            completed: self.completions.of(serial, 0).count() as u32,
-        })
+            completed: self.completions.count(serial),
+        };
+        if let Some(foreign) = self.foreign_of(serial) {
+            let seeds = foreign.seed_count() as u32;
+            stats.seeds += seeds;
+            stats.leechers += foreign.len() as u32 - seeds;
+            stats.copies_min += seeds;
+            stats.copies_mean_256 += seeds * 256;
+            stats.completed = stats.completed.saturating_add(foreign.downloads());
+        }
+        stats
     }
 
     fn stats_of_all(&self) -> Stats {
-        let mut stats = Stats {
-            completed: self.completions.len() as u32,
-            ..Stats::default()
-        };
-        for swarm in self.swarms.values() {
-            stats.seeds += swarm.seed_count() as u32;
-            stats.leechers += (swarm.len() - swarm.seed_count()) as u32;
-            stats.bytes = stats.bytes.saturating_add(swarm.down_bytes());
+        let mut all = Stats::default();
+        for &serial in self.swarms.keys() {
+            let stats = self.stats_of(serial);
+            all.seeds += stats.seeds;
+            all.leechers += stats.leechers;
+            all.completed = all.completed.saturating_add(stats.completed);
+            all.bytes = all.bytes.saturating_add(stats.bytes);
         }
-        stats
+        all
     }
 
     /// Milliseconds that a member should let pass between two batches of HAVE.
@@ -213,6 +255,32 @@ pub(super) fn named(known: &Known, member: &Member, addrs: AddrPair, piece_count
         foreign: false,
         proximity: 0,
         share: Named::share_of(member.holding.count(piece_count), piece_count),
+    }
+}
+
+/// The row of a foreign member.
+fn foreign_row<'a>(
+    member: &Foreigner,
+    reach: Reach,
+    piece_count: u32,
+    with_bitmap: bool,
+) -> MemberEntry<'a> {
+    let addr = Some(member.addr).filter(|addr| reach.includes(addr.ip()));
+    let (pieces_had, bitmap) = if member.is_seed {
+        (piece_count, Bitmap::All)
+    } else {
+        (0, Bitmap::None)
+    };
+    MemberEntry {
+        member: Named {
+            addrs: addr.into_iter().collect(),
+            ..naming::named(member)
+        },
+        host: "".into(),
+        pieces_had,
+        completed_at: 0,
+        connected: true,
+        bitmap: with_bitmap.then_some(bitmap),
     }
 }
 

@@ -67,12 +67,33 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
+/// What a client can dial: scopes, each in a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach(u8);
+
+impl Reach {
+    /// The reach of who is seen at `source`.
+    pub fn of(source: IpAddr) -> Self {
+        let source = source.to_canonical();
+        Self(reach_of(source) | reach_bit(Scope::Global, source.is_ipv6()))
+    }
+
+    /// Whether `ip` is within.
+    pub fn includes(self, ip: IpAddr) -> bool {
+        reach_of(ip) & self.0 != 0
+    }
+
+    fn extend(&mut self, ip: IpAddr) {
+        self.0 |= reach_of(ip);
+    }
+}
+
 /// Where a client can be dialled, and what it can dial itself.
 #[derive(Clone, Debug)]
 pub struct Addresses {
     /// Narrowest scope first, the source before what was declared.
     dialled_at: Box<[SocketAddr]>,
-    reach: u8,
+    reach: Reach,
 }
 
 impl Addresses {
@@ -80,7 +101,7 @@ impl Addresses {
     /// dialled; otherwise the source with the first declared port is added.
     pub fn new(source: IpAddr, declared: &[SocketAddr]) -> Self {
         let source = source.to_canonical();
-        let mut reach = reach_of(source) | reach_bit(Scope::Global, source.is_ipv6());
+        let mut reach = Reach::of(source);
         let mut kept = Vec::new();
         if let Some(first) = declared.iter().find(|addr| addr.port() != 0) {
             kept.extend(dialable(SocketAddr::new(source, first.port())));
@@ -90,13 +111,13 @@ impl Addresses {
                 continue;
             };
             if may_declare(source, addr.ip()) {
-                reach |= reach_of(addr.ip());
+                reach.extend(addr.ip());
                 if !kept.contains(&addr) {
                     kept.push(addr);
                 }
             } else if Scope::of(addr.ip()) == Some(Scope::Global) {
                 // Not believed as a place to dial, but it tells which family the client speaks.
-                reach |= reach_of(addr.ip());
+                reach.extend(addr.ip());
             }
         }
         kept.sort_by_key(|addr| Scope::of(addr.ip()));
@@ -108,10 +129,18 @@ impl Addresses {
 
     /// What `receiver` is given to dial this client: the two best addresses.
     pub fn given_to(&self, receiver: &Self) -> AddrPair {
+        self.within(receiver.reach).collect()
+    }
+
+    /// The addresses that someone of this reach is given, the best first.
+    pub fn within(&self, reach: Reach) -> impl Iterator<Item = SocketAddr> {
         let addrs = self.dialled_at.iter().copied();
-        addrs
-            .filter(|addr| reach_of(addr.ip()) & receiver.reach != 0)
-            .collect()
+        addrs.filter(move |addr| reach.includes(addr.ip()))
+    }
+
+    /// What the client can dial.
+    pub fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// Every address at which the client can be dialled, by someone.
@@ -120,7 +149,8 @@ impl Addresses {
     }
 }
 
-fn dialable(addr: SocketAddr) -> Option<SocketAddr> {
+/// The address, if somebody can be dialled at it.
+pub(super) fn dialable(addr: SocketAddr) -> Option<SocketAddr> {
     (addr.port() != 0 && Scope::of(addr.ip()).is_some()).then_some(addr)
 }
 

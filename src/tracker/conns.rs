@@ -1,6 +1,6 @@
-//! The connections of the native protocol: what each has yet to send, whether it may be read, and when it is given up.
+//! The connections: what is spoken on each, what it has yet to send, whether it may be read, and when it is given up.
 //!
-//! Owns backlog and deadlines, and collects the commands for the loop. Knows frames only as bytes.
+//! Owns backlog and deadlines, and collects the commands for the loop. Knows frames and requests only as bytes.
 //!
 //! Invariants:
 //! 1. Nothing is read from a connection with more than [`BACKLOG_BYTES_MAX`] bytes to send; pushes are dropped then.
@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::base::Time;
 use crate::reactor::{Closed, Command, ConnId, Outbox};
 use crate::registry::{Client, SLOTS_PER_CLIENT_MAX};
+use crate::wire::http::head::HeadDecoder;
 use crate::wire::native::{FrameDecoder, REQUESTS_IN_FLIGHT_MAX};
 
 /// Bytes to send above which a connection is not read (PROTOCOL.md).
@@ -25,6 +26,10 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// Seconds of silence after which a client sends PING.
 pub(super) const INTERVAL_SECS: u32 = 60;
 const SILENCE: Duration = Duration::from_secs(3 * INTERVAL_SECS as u64);
+/// From the first byte of the head of a request to its last, or from the opening of the connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection stays open for another request.
+const IDLE: Duration = Duration::from_secs(60);
 /// From the first to the last chunk of a REGISTER.
 const ASSEMBLY_WITHIN: Duration = Duration::from_secs(60);
 /// HAVE_BATCHes of one membership: eight a second, and that many at once.
@@ -39,7 +44,7 @@ pub(super) struct Conn {
     pub(super) remote: SocketAddr,
     /// Who it is, once it said HELLO.
     pub(super) client: Option<Client>,
-    pub(super) decoder: FrameDecoder,
+    pub(super) front: Front,
     /// Input that came before the connection was no longer read.
     pub(super) unread: Vec<u8>,
     /// Frames to send that the loop was not given.
@@ -61,6 +66,35 @@ pub(super) struct Conn {
     due: Time,
     /// Per slot, when its HAVE_BATCHes so far would have come at the allowed pace.
     batch_times: Vec<Time>,
+}
+
+/// What is spoken on a connection, and what of it has arrived in part.
+#[derive(Debug)]
+pub(super) enum Front {
+    /// Nothing has arrived.
+    Unknown,
+    Native(FrameDecoder),
+    Http {
+        decoder: HeadDecoder,
+        /// Since when a head has been arriving.
+        head_since: Option<Time>,
+    },
+    /// Lent to who reads it.
+    Lent,
+}
+
+impl Front {
+    /// What begins with this byte: the length of a native frame never begins with a letter.
+    fn of(first: u8, opened_at: Time) -> Self {
+        if first.is_ascii_uppercase() {
+            Self::Http {
+                decoder: HeadDecoder::default(),
+                head_since: Some(opened_at),
+            }
+        } else {
+            Self::Native(FrameDecoder::default())
+        }
+    }
 }
 
 /// An info dictionary that arrives in chunks.
@@ -91,7 +125,7 @@ impl Conn {
             id,
             remote,
             client: None,
-            decoder: FrameDecoder::default(),
+            front: Front::Unknown,
             unread: Vec::new(),
             queue: Vec::new(),
             out_bytes: 0,
@@ -110,6 +144,14 @@ impl Conn {
 
     fn backlog(&self) -> usize {
         self.queue.len() + self.out_bytes
+    }
+
+    /// Lends what has arrived in part, as what it is once `input` has come; nothing without input.
+    pub(super) fn lend_front(&mut self, input: &[u8]) -> Front {
+        if let (Front::Unknown, Some(&first)) = (&self.front, input.first()) {
+            self.front = Front::of(first, self.opened_at);
+        }
+        std::mem::replace(&mut self.front, Front::Lent)
     }
 
     /// Whether it is closed at the end of this turn.
@@ -148,10 +190,14 @@ impl Conn {
 
     /// When it is given up unless something happens, and why.
     fn deadline(&self) -> (Time, Closed) {
-        let mut first = if self.client.is_none() {
-            (self.opened_at + HELLO_WITHIN, "no HELLO within 10 s")
-        } else {
-            (self.heard_at + SILENCE, "silent for three intervals")
+        let mut first = match self.front {
+            Front::Http {
+                head_since: Some(since),
+                ..
+            } => (since + HEAD_WITHIN, "a head took more than 10 s"),
+            Front::Http { .. } => (self.heard_at + IDLE, "no request for 60 s"),
+            _ if self.client.is_none() => (self.opened_at + HELLO_WITHIN, "no HELLO within 10 s"),
+            _ => (self.heard_at + SILENCE, "silent for three intervals"),
         };
         if let Some(assembly) = &self.assembly {
             let at = assembly.begun_at + ASSEMBLY_WITHIN;
@@ -337,6 +383,18 @@ impl Conns {
         }
     }
 
+    /// Gives back what was lent of a connection, and makes sure that it is looked at in time.
+    pub(super) fn keep_front(&mut self, id: ConnId, front: Front) {
+        if let Some(conn) = self.get_mut(id) {
+            let is_urgent = matches!(front, Front::Http { head_since: Some(since), .. }
+                if since + HEAD_WITHIN < conn.due);
+            conn.front = front;
+            if is_urgent {
+                self.rearm(id);
+            }
+        }
+    }
+
     /// When a connection must be looked at next.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|(at, _)| *at)
@@ -435,6 +493,57 @@ mod tests {
         assert!(conns.open(id(0), remote(1), at(5)));
         conns.heard(id(0), at(14));
         assert_eq!(end(&mut conns), (at(15), "no HELLO within 10 s".into()));
+    }
+
+    fn http(head_since: Option<Time>) -> Front {
+        Front::Http {
+            decoder: HeadDecoder::default(),
+            head_since,
+        }
+    }
+
+    #[test]
+    fn a_slow_head_is_closed_after_ten_seconds_and_an_idle_connection_after_sixty() {
+        let mut conns = Conns::new(10);
+        assert!(conns.open(id(0), remote(1), at(5)));
+        let front = conns.get_mut(id(0)).expect("open").lend_front(b"G");
+        conns.keep_front(id(0), front);
+        conns.heard(id(0), at(14));
+        let slow = (at(15), "a head took more than 10 s".into());
+        assert_eq!(end(&mut conns), slow);
+
+        assert!(conns.open(id(1), remote(1), at(20)));
+        conns.keep_front(id(1), http(None));
+        conns.heard(id(1), at(100));
+        let mut idle = Conns::new(10);
+        std::mem::swap(&mut conns, &mut idle);
+        assert!(idle.remove(id(0)).is_some());
+        assert_eq!(end(&mut idle), (at(160), "no request for 60 s".into()));
+    }
+
+    #[test]
+    fn a_head_that_begins_late_has_ten_seconds_too() {
+        let mut conns = Conns::new(10);
+        assert!(conns.open(id(0), remote(1), at(0)));
+        conns.keep_front(id(0), http(None));
+        conns.heard(id(0), at(50));
+        conns.handle_timeout(at(10));
+        conns.keep_front(id(0), http(Some(at(50))));
+        assert_eq!(end(&mut conns).0, at(60));
+    }
+
+    #[test]
+    fn the_first_byte_tells_what_is_spoken() {
+        for (first, is_http) in [
+            (0, false),
+            (b'G', true),
+            (b'P', true),
+            (0x13, false),
+            (b'g', false),
+        ] {
+            let front = Front::of(first, at(0));
+            assert_eq!(matches!(front, Front::Http { .. }), is_http, "{first}");
+        }
     }
 
     #[test]

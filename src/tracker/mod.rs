@@ -1,31 +1,35 @@
-//! The tracker: the registry behind its front, the native protocol on TCP.
+//! The tracker: the registry behind its fronts, which are the native protocol and HTTP on TCP, and UDP.
 //!
 //! Owns the service that runs on the loop, and the one helper thread, which is the only one to touch the disk once the
 //! loop runs. Decides nothing about contents and members: that is the registry's.
 
 mod conns;
 mod durable;
+mod http;
 mod native;
 mod store;
+mod udp;
 
 use std::fmt::Write;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::Time;
-use crate::cli::{ExitCode, Failure, TrackerConfig};
+use crate::cli::{ExitCode, Failure, TrackerConfig, UdpFront};
 use crate::reactor::{
     Admission, Closed, Command, ConnId, Direction, Limits, Origin, Outbox, Reactor, Service,
     Signal, raise_nofile_limit,
 };
-use crate::registry::{Config, Registry};
+use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
-use conns::Conns;
+use crate::wire::announce::Announce;
+use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
 use store::{Done, Job, StoreTask};
+use udp::ConnectionIds;
 
 /// Jobs that wait for the helper.
 const JOBS_MAX: usize = 1024;
@@ -42,6 +46,7 @@ pub struct Tracker {
     reactor: Reactor,
     service: TrackerService,
     listens_at: Vec<SocketAddr>,
+    udp_at: Vec<SocketAddr>,
 }
 
 impl Tracker {
@@ -61,28 +66,27 @@ impl Tracker {
             None => None,
         };
         let wake = reactor.wake_handle();
-        let mut service =
-            TrackerService::start(config.conns_per_ip_max, folder, wake).map_err(failed)?;
+        let mut service = TrackerService::start(config, folder, wake).map_err(failed)?;
         service.load().map_err(state_failure)?;
-        let mut listens_at = Vec::new();
-        for &addr in &config.listen {
-            let local = reactor.listen(addr).map_err(|error| {
-                let remedy = "give another address with --listen";
-                Failure::new(ExitCode::Network, "--listen", error.to_string()).with_remedy(remedy)
-            })?;
-            listens_at.push(local);
-        }
+        let (listens_at, udp_at) = listen(&mut reactor, config)?;
         Ok(Self {
             reactor,
             service,
             listens_at,
+            udp_at,
         })
     }
 
     /// What is said once at the start.
     pub fn start_line(&self) -> String {
-        let mut line = format!("shoal-tracker {} native", env!("CARGO_PKG_VERSION"));
+        let mut line = format!("shoal-tracker {} native+http", env!("CARGO_PKG_VERSION"));
         for addr in &self.listens_at {
+            let _ = write!(line, " {addr}");
+        }
+        if !self.udp_at.is_empty() {
+            line += " udp";
+        }
+        for addr in &self.udp_at {
             let _ = write!(line, " {addr}");
         }
         let count = self.service.registry.content_count();
@@ -104,6 +108,38 @@ impl Tracker {
         outcome.map_err(|error| Failure::new(ExitCode::Other, "run", error.to_string()))?;
         saved.map_err(state_failure)
     }
+}
+
+/// Binds what is configured: the addresses of TCP, and those of UDP.
+fn listen(
+    reactor: &mut Reactor,
+    config: &TrackerConfig,
+) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), Failure> {
+    let failed = |flag: &'static str| {
+        move |error: io::Error| {
+            Failure::new(ExitCode::Network, flag, error.to_string())
+                .with_remedy(format!("give another address with {flag}"))
+        }
+    };
+    let mut tcp = Vec::new();
+    for &addr in &config.listen {
+        let local = match config.udp {
+            UdpFront::WithTcp => reactor.listen_both(addr),
+            _ => reactor.listen(addr),
+        };
+        tcp.push(local.map_err(failed("--listen"))?);
+    }
+    let udp = match config.udp {
+        UdpFront::Off => Vec::new(),
+        UdpFront::WithTcp => tcp.clone(),
+        UdpFront::At(mut addr) => {
+            if let (0, Some(first)) = (addr.port(), tcp.first()) {
+                addr.set_port(first.port());
+            }
+            vec![reactor.listen_udp(addr).map_err(failed("--udp"))?]
+        }
+    };
+    Ok((tcp, udp))
 }
 
 fn open_state(path: &Path) -> Result<Arc<KeptFolder>, Failure> {
@@ -135,6 +171,7 @@ struct TrackerService {
     registry: Registry,
     conns: Conns,
     infos: Infos,
+    connection_ids: ConnectionIds,
     folder: Option<Arc<KeptFolder>>,
     workers: Workers<StoreTask>,
     done: Vec<Done>,
@@ -146,15 +183,24 @@ struct TrackerService {
 
 impl TrackerService {
     fn start(
-        conns_per_ip_max: u32,
+        config: &TrackerConfig,
         folder: Option<Arc<KeptFolder>>,
         wake: Wake,
     ) -> io::Result<Self> {
         let seed = getrandom::u64().map_err(io::Error::other)?;
+        let secs = |span: Duration| span.as_secs() as u32;
+        let (shortest, longest) = config.interval;
+        let registry = Registry::new(Config {
+            interval_s: (secs(shortest), secs(longest)),
+            named_max: config.numwant as usize,
+            is_open: config.is_open,
+            ..Config::new(seed)
+        });
         Ok(Self {
-            registry: Registry::new(Config::new(seed)),
-            conns: Conns::new(conns_per_ip_max),
+            registry,
+            conns: Conns::new(config.conns_per_ip_max),
             infos: Infos::default(),
+            connection_ids: ConnectionIds::new()?,
             folder,
             workers: Workers::start("helper", 1, JOBS_MAX, wake)?,
             done: Vec::new(),
@@ -182,6 +228,46 @@ impl TrackerService {
         self.registry.expire_completions(wall_secs());
         self.saved_version = self.registry.completions_version();
         Ok(())
+    }
+
+    /// Answers what came on a connection, in the language that is spoken there.
+    fn feed(&mut self, now: Time, id: ConnId, input: &[u8]) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let mut front = conn.lend_front(input);
+        let goes_on = match &mut front {
+            Front::Native(decoder) => self.feed_native(now, id, decoder, input),
+            Front::Http {
+                decoder,
+                head_since,
+            } => {
+                let goes_on = self.feed_http(now, id, decoder, input);
+                *head_since = head_since.filter(|_| decoder.is_inside());
+                if decoder.is_inside() {
+                    head_since.get_or_insert(now);
+                }
+                goes_on
+            }
+            Front::Unknown => true,
+            Front::Lent => unreachable!("it was given back"),
+        };
+        if goes_on {
+            self.conns.keep_front(id, front);
+        }
+    }
+
+    /// Takes an announce that came over HTTP or UDP.
+    fn announce(
+        &mut self,
+        now: Time,
+        announce: &Announce,
+        source: IpAddr,
+        families: Families,
+    ) -> Result<Announced, Refusal> {
+        let mut announced = self.registry.announce(now, announce, source, families)?;
+        self.tell(std::mem::take(&mut announced.told));
+        Ok(announced)
     }
 
     /// Has completions saved soon, if there are new ones.
@@ -263,6 +349,17 @@ impl Service for TrackerService {
         }
     }
 
+    fn datagram(
+        &mut self,
+        now: Time,
+        _local: SocketAddr,
+        from: SocketAddr,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+    ) {
+        self.take_datagram(now, from, bytes, reply);
+    }
+
     fn closed(&mut self, _now: Time, id: ConnId, why: Closed) {
         let Some(conn) = self.conns.remove(id) else {
             return;
@@ -293,6 +390,7 @@ impl Service for TrackerService {
 
     fn handle_timeout(&mut self, now: Time) {
         self.conns.handle_timeout(now);
+        self.registry.handle_timeout(now);
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_EVERY;
             self.registry.expire_completions(wall_secs());
@@ -306,6 +404,7 @@ impl Service for TrackerService {
     fn poll_timeout(&self) -> Option<Time> {
         let timers = [
             self.conns.next_deadline(),
+            self.registry.poll_timeout(),
             self.save_at,
             Some(self.expire_at),
         ];

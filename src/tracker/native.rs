@@ -9,11 +9,11 @@ use super::TrackerService;
 use super::conns::{Conns, INTERVAL_SECS};
 use crate::base::Time;
 use crate::reactor::{Closed, ConnId};
-use crate::registry::{Caller, Client, Joining, Refusal, Registry, canonical};
+use crate::registry::{Caller, Client, Joining, Refusal, Registry, Told, canonical};
 use crate::wire::native::{
-    AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameHead, HaveBatch, Hello, HelloReply,
-    ItemWriter, Join, JoinReply, List, ListEntry, MemberEntry, PAGE_ENTRIES_MAX, PeerChange,
-    Policy, Push, PushedMember, Refusal as BadRequest, Reply, Request,
+    AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameHead, HaveBatch, Hello,
+    HelloReply, ItemWriter, Join, JoinReply, List, ListEntry, MemberEntry, PAGE_ENTRIES_MAX,
+    PeerChange, Policy, Push, PushedMember, Refusal as BadRequest, Reply, Request,
 };
 
 /// A refusal, and when to ask again.
@@ -58,34 +58,32 @@ impl Refused {
 }
 
 impl TrackerService {
-    /// Answers the frames in `input`, until its connection has too much to read.
-    pub(super) fn feed(&mut self, now: Time, id: ConnId, mut input: &[u8]) {
-        let Some(conn) = self.conns.get_mut(id) else {
-            return;
-        };
-        // Taken out while frames are lent from it.
-        let mut decoder = std::mem::take(&mut conn.decoder);
+    /// Answers the frames in `input`, until its connection has too much to read; says whether it goes on.
+    pub(super) fn feed_native(
+        &mut self,
+        now: Time,
+        id: ConnId,
+        decoder: &mut FrameDecoder,
+        mut input: &[u8],
+    ) -> bool {
         loop {
             match self.conns.get(id) {
-                None => return,
-                Some(conn) if conn.is_closing() => return,
+                None => return false,
+                Some(conn) if conn.is_closing() => return false,
                 Some(conn) if !conn.may_read() => {
                     self.conns.pause(id, input, now);
-                    break;
+                    return true;
                 }
                 Some(_) => {}
             }
             match decoder.decode(&mut input) {
                 Ok(Some(frame)) => self.frame(now, id, frame.head, frame.payload),
-                Ok(None) => break,
+                Ok(None) => return true,
                 Err(error) => {
                     self.fault(id, 0, &error.into());
-                    return;
+                    return false;
                 }
             }
-        }
-        if let Some(conn) = self.conns.get_mut(id) {
-            conn.decoder = decoder;
         }
     }
 
@@ -223,7 +221,13 @@ impl TrackerService {
             partition_of: 1,
         });
         self.reply(id, request_id, &reply);
-        for told in joined.told {
+        self.tell(joined.told);
+        Ok(())
+    }
+
+    /// Pushes a newcomer to those who are told of it.
+    pub(super) fn tell(&mut self, told: Vec<Told>) {
+        for told in told {
             let members = [PushedMember {
                 change: PeerChange::Joined,
                 member: told.newcomer,
@@ -234,7 +238,6 @@ impl TrackerService {
             };
             self.conns.push(told.client, |out| push.encode(out));
         }
-        Ok(())
     }
 
     fn have_batch(
@@ -291,7 +294,7 @@ impl TrackerService {
                 let (version, counts) = self.registry.counts(client, slot, first, count)?;
                 let reply = Reply::Avail(AvailCounts {
                     version,
-                    unknown: 0,
+                    unknown: self.registry.unknown(client, slot)?,
                     counts: List::lent(&counts),
                 });
                 self.reply(id, request_id, &reply);

@@ -1,16 +1,19 @@
-//! Bytes ⇄ values: bencode, metainfo, the peer wire, the native protocol of the tracker.
+//! Bytes ⇄ values: bencode, metainfo, the peer wire, the three protocols of the tracker.
 //!
 //! Owns what every format shares: a checked reader, big-endian writing, and the one error of the wire. Keeps no state
 //! but the stream decoder's, opens nothing, and never panics on input: what others sent ends in a value or in a
 //! [`WireError`], and nothing is allocated before its length was checked.
 
+pub mod announce;
 pub mod bencode;
 pub mod extension;
+pub mod http;
 pub mod info_builder;
 pub mod metainfo;
 pub mod native;
 pub mod peer;
 pub mod peer_decoder;
+pub mod udp;
 
 use std::fmt;
 

@@ -171,7 +171,7 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn new() -> Self {
         let mut tracker = Running::start(tracker_command(&["-l", "127.0.0.1:0"]));
-        let line = tracker.wait_out("native ");
+        let line = tracker.wait_out("native+http ");
         let addr = line.split(' ').nth(3).expect("an address").to_owned();
         let folder = scratch();
         Self {

@@ -27,7 +27,7 @@ fn the_start_is_one_line_and_a_signal_the_end() {
             "off",
         ]);
         let (begin, rest) = line.split_once("127.0.0.1:").expect("where it listens");
-        assert_eq!(begin, "shoal-tracker 0.1.0 native ");
+        assert_eq!(begin, "shoal-tracker 0.1.0 native+http ");
         let (port, rest) = rest.split_once(' ').expect("more");
         assert!(port.parse::<u16>().is_ok_and(|port| port > 0), "{line}");
         assert_eq!(rest, format!("state {shown} (0 files)"));
@@ -42,7 +42,7 @@ fn without_a_state_folder_it_says_that_nothing_is_kept() {
     let (running, line) = started(&["-l", "127.0.0.1:0", "-l", "127.0.0.1:0"]);
     let end = " state none (kept in memory only, lost at exit)";
     assert!(
-        line.ends_with(end) && line.matches("127.0.0.1:").count() == 2,
+        line.ends_with(end) && line.matches("127.0.0.1:").count() == 4,
         "{line}"
     );
     drop(running);
@@ -143,14 +143,18 @@ fn a_state_folder_that_cannot_be_is_named() {
 fn a_wrong_command_line_is_refused() {
     for (words, shown) in [
         (
-            &["-u", "[::]:1"][..],
-            "--udp: \"[::]:1\" is not off, the only value",
+            &["-u", "on"][..],
+            "--udp: \"on\" is not off and not an address like [::]:7000, 0.0.0.0:7000, :7000 or 7000",
         ),
         (
             &["-l", "tr"],
             "--listen: \"tr\" is not an address like [::]:7000, 0.0.0.0:7000, :7000 or 7000",
         ),
-        (&["--open"], "--open: no such option"),
+        (&["--policy"], "--policy: no such option"),
+        (
+            &["-i", "1h"],
+            "--interval: \"1h\" is not a shortest and a longest interval up to 24h, like 30s:30m",
+        ),
         (
             &["--conns-per-ip", "0"],
             "--conns-per-ip: \"0\" is not a number from 1 to 1000000",

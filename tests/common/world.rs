@@ -33,7 +33,9 @@ impl Tracker {
         command.env_remove("STATE_DIRECTORY");
         let running = Running::start("shoal-tracker", &mut command);
         let line = running.line("start line", |line| line.starts_with("shoal-tracker "));
-        let mut words = line.split_whitespace().skip_while(|word| *word != "native");
+        let mut words = line
+            .split_whitespace()
+            .skip_while(|word| !word.starts_with("native"));
         self.addr = words.nth(1).expect("its address").to_owned();
         self.running = Some(running);
     }

@@ -2,6 +2,7 @@
 
 mod bytes;
 mod conns;
+mod datagrams;
 mod exhaustion;
 mod script;
 mod turns;

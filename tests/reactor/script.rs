@@ -24,6 +24,8 @@ pub(crate) enum Happening {
     Received(ConnId, Vec<u8>),
     Sent(ConnId, usize),
     Closed(ConnId, Closed),
+    /// A datagram: the socket that it came to, whence, and what it says.
+    Datagram(SocketAddr, SocketAddr, Vec<u8>),
     Woken,
     Signal(Signal),
     Timeout(Time),
@@ -43,6 +45,8 @@ pub(crate) struct Host {
     /// Conns that are not read from.
     pub(crate) deaf: HashSet<ConnId>,
     pub(crate) refuse: bool,
+    /// What the next datagram is answered.
+    pub(crate) reply: Vec<u8>,
     /// What the next `received` answers.
     pub(crate) fault: Option<Closed>,
     /// Conns open, by the service's own count.
@@ -174,6 +178,19 @@ impl<F: FnMut(&mut Host, Happening)> Service for Scripted<F> {
             .remove(at.expect("closed once, and only if accepted"));
         self.host.closings += 1;
         self.tell(Happening::Closed(conn, why));
+    }
+
+    fn datagram(
+        &mut self,
+        _now: Time,
+        local: SocketAddr,
+        from: SocketAddr,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+    ) {
+        assert!(reply.is_empty(), "what is left of another reply");
+        self.tell(Happening::Datagram(local, from, bytes.to_vec()));
+        reply.append(&mut self.host.reply);
     }
 
     fn completions(&mut self, _now: Time) {

@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// A row of MEMBERS: who, how many pieces, when it completed, whether it is there, which pieces.
+type Row = (PeerId, u32, u64, bool, Option<Bitfield>);
+
 impl Model {
     /// Whom `member` of content `at` may be named.
     pub(crate) fn eligible(&self, client: usize, at: usize, member: usize) -> Vec<PeerId> {
@@ -24,7 +27,17 @@ impl Model {
                 && !content.withheld.contains(&other.addr())
                 && (fetches || !member.is_seed() && !member.is_upload_only)
         });
-        others.map(|(_, known)| known.peer_id).collect()
+        let natives = others.map(|(_, known)| known.peer_id);
+        let foreign = self.foreign_of(content.facts.hash);
+        let foreigners = foreign.members.iter().filter(|other| {
+            other.peer_id != me.peer_id
+                && foreign::is_in_reach(me.source, other.addr.ip())
+                && !content.withheld.contains(&other.addr)
+                && (fetches || !other.is_content())
+        });
+        natives
+            .chain(foreigners.map(|other| other.peer_id))
+            .collect()
     }
 
     pub(crate) fn check_named(
@@ -66,7 +79,7 @@ impl Model {
             .expect("a member");
         let ids: Vec<PeerId> = named.iter().map(|named| named.peer_id).collect();
         self.check_named(client, at, member, want, &ids);
-        for named in named {
+        for named in named.iter().filter(|named| !named.foreign) {
             let known = self.clients.iter().find(|known| {
                 known.peer_id == named.peer_id
                     && named.addrs.iter().any(|addr| addr == known.addr())
@@ -146,14 +159,13 @@ impl Model {
             _ => true,
         };
         let expected = self.contents.iter().rev().filter(fits).map(|content| {
-            let seeds = content.seeds();
-            let leechers = content.members.len() as u32 - seeds;
+            let stats = content.stats(self.foreign_of(content.facts.hash));
             (
                 content.facts.hash,
                 content.registered_at,
-                seeds,
-                leechers,
-                content.least(),
+                stats.seeds,
+                stats.leechers,
+                stats.copies_min,
             )
         });
         assert_eq!(rows, expected.collect::<Vec<_>>());
@@ -213,6 +225,7 @@ impl Model {
             )
         });
         let mut expected: Vec<_> = here.collect();
+        expected.extend(self.foreign_rows(&content.facts));
         let is_here = |id: PeerId| {
             content
                 .members
@@ -221,10 +234,19 @@ impl Model {
         };
         let gone = content.completions.iter().filter(|(id, _)| !is_here(*id));
         expected.extend(gone.map(|&(id, at)| (id, content.facts.piece_count, at, false, None)));
-        let order = |row: &(PeerId, u32, u64, bool, Option<Bitfield>)| (!row.3, row.0, row.1);
+        let order = |row: &Row| format!("{row:?}");
         rows.sort_by_key(order);
         expected.sort_by_key(order);
         assert_eq!(rows, expected);
+    }
+
+    fn foreign_rows(&self, facts: &Facts) -> impl Iterator<Item = Row> {
+        let members = self.foreign_of(facts.hash).members.iter();
+        members.map(|member| {
+            let pieces = vec![member.is_seed; facts.piece_count as usize];
+            let had = pieces.iter().filter(|has| **has).count() as u32;
+            (member.peer_id, had, 0, true, Some(bitfield(&pieces)))
+        })
     }
 
     pub(crate) fn counts(&mut self) {
@@ -237,13 +259,14 @@ impl Model {
             .registry
             .counts(self.clients[client].key, slot, first, count)
             .expect("a member");
-        let expected = self.contents[at].copies();
-        let expected = expected
-            .iter()
-            .copied()
-            .skip(first as usize)
-            .take(count as usize);
+        let foreign = self.foreign_of(self.contents[at].facts.hash);
+        let seeds = foreign.seeds();
+        let copies = self.contents[at].copies();
+        let copies = copies.iter().map(|copies| copies + seeds as u16);
+        let expected = copies.skip(first as usize).take(count as usize);
         assert_eq!(counts, expected.collect::<Vec<_>>());
+        let unknown = self.registry.unknown(self.clients[client].key, slot);
+        assert_eq!(unknown, Ok(foreign.members.len() as u32 - seeds));
     }
 
     pub(crate) fn stats(&mut self) {
@@ -254,15 +277,14 @@ impl Model {
             self.clients[client].key,
             self.contents[at].members[member].slot,
         );
-        assert_eq!(
-            self.registry.stats(key, slot),
-            Ok(self.contents[at].stats())
-        );
+        let of = |content: &Content| content.stats(self.foreign_of(content.facts.hash));
+        let expected = of(&self.contents[at]);
+        assert_eq!(self.registry.stats(key, slot), Ok(expected));
         let all = self.registry.stats(key, 0).expect("always");
         let sum = |figure: fn(&Stats) -> u64| -> u64 {
             self.contents
                 .iter()
-                .map(|content| figure(&content.stats()))
+                .map(|content| figure(&of(content)))
                 .sum()
         };
         assert_eq!(u64::from(all.seeds), sum(|stats| stats.seeds.into()));

@@ -97,6 +97,12 @@ impl Model {
             // A prefix that several have.
             hash[..5].fill(0xab);
         }
+        if rng.below(8) == 0 {
+            let hash_of_open = foreign::unregistered(rng).0;
+            let is_taken = self.contents.iter().any(|c| c.facts.hash.0 == hash_of_open);
+            hash = if is_taken { hash } else { hash_of_open };
+        }
+        let rng = &mut self.rng;
         let file_count = rng.below(3) as u32 + 1;
         Facts {
             hash: InfoHash(hash),
@@ -136,6 +142,7 @@ impl Model {
             ended.sort_unstable();
             expected.sort_unstable();
             assert_eq!(ended, expected);
+            self.foreign.remove(&hash);
             for known in &mut self.clients {
                 known
                     .slots
@@ -184,6 +191,7 @@ impl Model {
         if is_seed && joining.role == Role::Leech {
             self.complete(client, at);
         }
+        self.supersede(client, facts.hash);
         let member = self.contents[at]
             .members
             .iter()
@@ -342,7 +350,12 @@ impl Model {
         else {
             return;
         };
-        let (me, accused) = (&self.clients[client], self.clients[accused].addr());
+        let hash = self.contents[at].facts.hash;
+        let accused = match self.foreign.get(&hash).and_then(|f| f.members.first()) {
+            Some(member) if self.rng.below(2) == 0 => member.addr,
+            _ => self.clients[accused].addr(),
+        };
+        let me = &self.clients[client];
         let slot = self.contents[at].members[member].slot;
         let outcome = self.registry.accuse(me.key, slot, accused);
         if me.port != 0 && accused == me.addr() {
@@ -364,7 +377,9 @@ impl Model {
     }
 
     pub(crate) fn pass_time(&mut self) {
-        self.now += self.rng.below(2 * 24 * 3600) as u64;
+        let limit = [600, 2 * 24 * 3600][self.rng.below(2)];
+        self.now += 60 + self.rng.below(limit) as u64;
+        self.forget_foreigners();
         self.registry.expire_completions(self.now);
         for content in &mut self.contents {
             content
@@ -393,7 +408,8 @@ impl Model {
                 known.expect("known").peer_id
             })
             .collect();
-        let named: Vec<PeerId> = joined.members.iter().map(|named| named.peer_id).collect();
+        let natives = joined.members.iter().filter(|named| !named.foreign);
+        let named: Vec<PeerId> = natives.map(|named| named.peer_id).collect();
         assert_eq!(told, if is_told_of { named } else { vec![] });
     }
 }

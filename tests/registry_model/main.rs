@@ -2,7 +2,9 @@
 
 mod ask;
 mod change;
+mod foreign;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use shoal::base::{Bitfield, InfoHash, PeerId, Rng};
@@ -12,7 +14,9 @@ use shoal::registry::{
 use shoal::wire::native::{Bitmap, HaveItem, HaveState, LookupBy, Role, Stats};
 
 const SEEDS: u64 = 300;
-const STEPS: usize = 250;
+const STEPS: usize = 350;
+/// When everything begins, in seconds since 1970.
+const EPOCH: u64 = 1_700_000_000;
 
 /// A client, as the model has it.
 struct Known {
@@ -30,7 +34,7 @@ impl Known {
     }
 
     fn may_be_given(&self, other: &Self) -> bool {
-        other.port != 0 && other.source.is_loopback() == self.source.is_loopback()
+        other.port != 0 && foreign::is_in_reach(self.source, other.source)
     }
 
     fn reporter(&self) -> SocketAddr {
@@ -75,29 +79,29 @@ impl Content {
     }
 
     fn seeds(&self) -> u32 {
-        self.members
-            .iter()
-            .filter(|member| member.is_seed())
-            .count() as u32
+        let seeds = self.members.iter().filter(|member| member.is_seed());
+        seeds.count() as u32
     }
 
-    fn least(&self) -> u32 {
-        self.copies()
+    /// The figures of these members and of foreign ones.
+    fn stats(&self, foreign: &foreign::Swarm) -> Stats {
+        let foreign_seeds = foreign.seeds();
+        let copies = self.copies();
+        let sum: u64 = copies.iter().map(|&n| u64::from(n)).sum();
+        let mean = (sum * 256).checked_div(u64::from(self.facts.piece_count));
+        let mean = mean.map_or_else(|| self.seeds() * 256, |mean| mean as u32);
+        let least = copies
             .iter()
             .min()
-            .map_or_else(|| self.seeds(), |&least| u32::from(least))
-    }
-
-    fn stats(&self) -> Stats {
-        let copies: u64 = self.copies().iter().map(|&n| u64::from(n)).sum();
-        let mean = (copies * 256).checked_div(u64::from(self.facts.piece_count));
+            .map_or_else(|| self.seeds(), |&n| n.into());
+        let seeds = self.seeds() + foreign_seeds;
         Stats {
-            seeds: self.seeds(),
-            leechers: self.members.len() as u32 - self.seeds(),
-            copies_min: self.least(),
-            copies_mean_256: mean.map_or_else(|| self.seeds() * 256, |mean| mean as u32),
+            seeds,
+            leechers: (self.members.len() + foreign.members.len()) as u32 - seeds,
+            copies_min: least + foreign_seeds,
+            copies_mean_256: mean + 256 * foreign_seeds,
             bytes: self.down,
-            completed: self.completions.len() as u32,
+            completed: self.completions.len() as u32 + foreign.downloads,
         }
     }
 }
@@ -109,6 +113,10 @@ struct Model {
     /// In the order of registration.
     contents: Vec<Content>,
     clients: Vec<Known>,
+    foreign: BTreeMap<InfoHash, foreign::Swarm>,
+    /// Whose completion was counted.
+    finished: BTreeSet<(InfoHash, SocketAddr)>,
+    is_open: bool,
     made: u32,
 }
 
@@ -126,18 +134,26 @@ fn bitfield(pieces: &[bool]) -> Bitfield {
 
 impl Model {
     pub(crate) fn new(seed: u64) -> Self {
+        let config = Config {
+            is_open: seed % 2 == 1,
+            named_max: 7,
+            ..Config::new(seed)
+        };
         Self {
             rng: Rng::new(seed),
-            registry: Registry::new(Config::new(seed)),
-            now: 1_700_000_000,
+            registry: Registry::new(config),
+            now: EPOCH,
             contents: Vec::new(),
             clients: Vec::new(),
+            foreign: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            is_open: config.is_open,
             made: 0,
         }
     }
 
     pub(crate) fn step(&mut self) {
-        match self.rng.below(40) {
+        match self.rng.below(60) {
             0..4 => self.connect(),
             4 => self.disconnect(),
             5..7 => self.register(),
@@ -152,6 +168,8 @@ impl Model {
             33 => self.list(),
             34..36 => self.members(),
             36..38 => self.counts(),
+            40..58 => self.announce(),
+            58 => self.scrape(),
             _ => self.stats(),
         }
     }

@@ -27,7 +27,7 @@ fn fault(client: &mut Client) -> ErrorCode {
 fn garbage_is_told_so_and_closed() {
     let tracker = Tracker::start(None);
     for garbage in [
-        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &b"get / HTTP/1.1\r\n\r\n"[..],
         &[0, 0, 0, 7, 0, 0, 0, 0],
         &[0, 16, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1],
         &[0, 0, 0, 8, 1, 0, 0, 1, 0, 0, 0, 1],
@@ -289,7 +289,7 @@ fn a_tracker_out_of_descriptors_recovers_when_they_come_back() {
 #[test]
 fn options_of_later_versions_are_refused() {
     for words in [
-        ["--udp", "[::]:6969"],
+        ["--udp", "on"],
         ["--admin", "127.0.0.1:6970"],
         ["--conns-per-ip", "x"],
     ] {

@@ -1,0 +1,11 @@
+//! The real tracker, asked over HTTP and UDP: by plain sockets, and by programs that others wrote.
+
+mod client;
+#[allow(dead_code, reason = "the tests of the native protocol use the rest")]
+#[path = "../tracker/harness.rs"]
+mod harness;
+mod hostile;
+mod http;
+mod programs;
+mod swarm;
+mod udp;
