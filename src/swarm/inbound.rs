@@ -86,6 +86,9 @@ impl Swarm {
             return Err(Reason::LatePossession);
         }
         peer.possession_known = true;
+        // Single pieces may have been told before (aria2 does so on a conn that it did not open).
+        let told = std::mem::replace(&mut peer.has, bits.clone());
+        told.ones().for_each(|piece| self.picker.decrease(piece));
         peer.counted_whole = bits.is_all();
         peer.wanted_count = bits.count_beyond(&self.have);
         if peer.counted_whole {
@@ -93,7 +96,6 @@ impl Swarm {
         } else {
             bits.ones().for_each(|piece| self.picker.increase(piece));
         }
-        self.peers[key.slot()].has = bits;
         self.update_interest(key);
         self.fill(now, key);
         Ok(())
@@ -105,7 +107,6 @@ impl Swarm {
             return Err(Reason::NoSuchPiece);
         }
         let peer = &mut self.peers[key.slot()];
-        peer.possession_known = true;
         if !peer.has.set(piece) {
             return Ok(());
         }

@@ -307,7 +307,8 @@ impl Swarm {
         let Some(peer) = self.peer_mut(key) else {
             return;
         };
-        if complete && peer.has.is_all() && peer.possession_known {
+        let has_told = peer.possession_known || !peer.has.is_empty();
+        if complete && peer.has.is_all() && has_told {
             return self.disconnect(key, Reason::BothComplete);
         }
         let wants = peer.wanted_count > 0;

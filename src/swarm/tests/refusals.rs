@@ -30,9 +30,23 @@ fn a_bitfield_of_a_wrong_size_or_with_spare_bits_ends_the_link() {
 }
 
 #[test]
-fn possession_is_said_once_and_first() {
+fn single_pieces_may_be_told_before_the_whole_possession() {
+    let mut rig = Rig::getter(5);
+    let peer = rig.link(1, true);
+    rig.receive(peer, Message::Have { piece: 0 });
+    rig.receive(peer, Message::Bitfield { bytes: &[0xf0] });
+    assert_eq!(rig.closed, []);
+    rig.swarm.check();
+    rig.receive(peer, Message::Have { piece: 4 });
+    rig.swarm.check();
+    rig.receive(peer, Message::HaveAll);
+    assert_eq!(rig.closed, [(peer, Reason::LatePossession)]);
+}
+
+#[test]
+fn possession_is_said_once() {
     let bitfield = Message::Bitfield { bytes: &[0xf0] };
-    for first in [bitfield, Message::Have { piece: 0 }, Message::HaveNone] {
+    for first in [bitfield, Message::HaveNone] {
         for second in [bitfield, Message::HaveAll, Message::HaveNone] {
             let mut rig = Rig::getter(5);
             let peer = rig.link(1, true);
