@@ -50,7 +50,7 @@ impl Swarm {
             Message::Have { piece } => self.peer_has(now, key, piece),
             Message::Bitfield { bytes } => {
                 let bits = Bitfield::from_bytes(self.geometry.piece_count(), bytes);
-                self.possesses(now, key, bits.ok_or(Reason::BadBitfield)?)
+                self.bitfield(now, key, bits.ok_or(Reason::BadBitfield)?)
             }
             Message::HaveAll if fast => {
                 self.possesses(now, key, Bitfield::all(self.geometry.piece_count()))
@@ -79,6 +79,15 @@ impl Swarm {
         }
     }
 
+    /// A peer said what it has; said again, it is news of single pieces (aria2 saves many `have`s so).
+    fn bitfield(&mut self, now: Time, key: PeerKey, bits: Bitfield) -> Result<(), Reason> {
+        if !self.peers[key.slot()].possession_known {
+            return self.possesses(now, key, bits);
+        }
+        bits.ones()
+            .try_for_each(|piece| self.peer_has(now, key, piece))
+    }
+
     /// A peer said, once and first, what it has.
     fn possesses(&mut self, now: Time, key: PeerKey, bits: Bitfield) -> Result<(), Reason> {
         let peer = &mut self.peers[key.slot()];
@@ -86,7 +95,7 @@ impl Swarm {
             return Err(Reason::LatePossession);
         }
         peer.possession_known = true;
-        // Single pieces may have been told before (aria2 does so on a conn that it did not open).
+        // Single pieces may have been told before.
         let told = std::mem::replace(&mut peer.has, bits.clone());
         told.ones().for_each(|piece| self.picker.decrease(piece));
         peer.counted_whole = bits.is_all();

@@ -44,10 +44,22 @@ fn single_pieces_may_be_told_before_the_whole_possession() {
 }
 
 #[test]
+fn a_bitfield_that_comes_again_is_news_of_single_pieces() {
+    let mut rig = Rig::getter(5);
+    let peer = rig.link(1, true);
+    rig.receive(peer, Message::Bitfield { bytes: &[0x80] });
+    rig.receive(peer, Message::Bitfield { bytes: &[0x60] });
+    assert_eq!(rig.closed, []);
+    rig.swarm.check();
+    let had = rig.swarm.links().map(|link| link.pieces_had);
+    assert_eq!(had.collect::<Vec<_>>(), [3]);
+}
+
+#[test]
 fn possession_is_said_once() {
     let bitfield = Message::Bitfield { bytes: &[0xf0] };
     for first in [bitfield, Message::HaveNone] {
-        for second in [bitfield, Message::HaveAll, Message::HaveNone] {
+        for second in [Message::HaveAll, Message::HaveNone] {
             let mut rig = Rig::getter(5);
             let peer = rig.link(1, true);
             rig.receive(peer, first);
