@@ -82,7 +82,7 @@ pub(super) struct Peer {
     pub has: Bitfield,
     /// Counted as one that holds everything, not piece by piece.
     pub counted_whole: bool,
-    /// Its possession message came: a bitfield is refused from now on.
+    /// Its possession message came: from now on a bitfield is news, and HAVE_ALL and HAVE_NONE are refused.
     pub possession_known: bool,
     /// Pieces that it has and we have not.
     pub wanted_count: u32,

@@ -30,14 +30,8 @@ impl TrackerService {
         mut input: &[u8],
     ) -> bool {
         loop {
-            match self.conns.get(id) {
-                None => return false,
-                Some(conn) if conn.is_closing() => return false,
-                Some(conn) if !conn.may_read() => {
-                    self.conns.pause(id, input, now);
-                    return true;
-                }
-                Some(_) => {}
+            if let Some(goes_on) = self.holds_back(id, input, now) {
+                return goes_on;
             }
             let head = match decoder.decode(&mut input) {
                 Ok(Some(bytes)) => Head::parse(bytes),

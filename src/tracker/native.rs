@@ -58,6 +58,20 @@ impl Refused {
 }
 
 impl TrackerService {
+    /// Whether a connection takes no further request now, and then whether it goes on at all. Where it has too much to
+    /// read, `input` is kept until it has read.
+    pub(super) fn holds_back(&mut self, id: ConnId, input: &[u8], now: Time) -> Option<bool> {
+        match self.conns.get(id) {
+            None => Some(false),
+            Some(conn) if conn.is_closing() => Some(false),
+            Some(conn) if !conn.may_read() => {
+                self.conns.pause(id, input, now);
+                Some(true)
+            }
+            Some(_) => None,
+        }
+    }
+
     /// Answers the frames in `input`, until its connection has too much to read; says whether it goes on.
     pub(super) fn feed_native(
         &mut self,
@@ -67,14 +81,8 @@ impl TrackerService {
         mut input: &[u8],
     ) -> bool {
         loop {
-            match self.conns.get(id) {
-                None => return false,
-                Some(conn) if conn.is_closing() => return false,
-                Some(conn) if !conn.may_read() => {
-                    self.conns.pause(id, input, now);
-                    return true;
-                }
-                Some(_) => {}
+            if let Some(goes_on) = self.holds_back(id, input, now) {
+                return goes_on;
             }
             match decoder.decode(&mut input) {
                 Ok(Some(frame)) => self.frame(now, id, frame.head, frame.payload),
