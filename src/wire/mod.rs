@@ -9,6 +9,7 @@ pub mod bencode;
 pub mod extension;
 pub mod http;
 pub mod info_builder;
+pub mod metadata;
 pub mod metainfo;
 pub mod native;
 pub mod peer;
