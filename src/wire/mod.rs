@@ -13,6 +13,7 @@ pub mod metainfo;
 pub mod native;
 pub mod peer;
 pub mod peer_decoder;
+pub mod peer_exchange;
 pub mod udp;
 
 use std::fmt;
