@@ -192,6 +192,8 @@ impl Simulation {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
             }
+            // The nodes are members of one tracker, and never ask to be told.
+            Output::Exchange { .. } => {}
             Output::Upload { peer } => {
                 let ready = &mut self.nodes[node].ready;
                 if !ready.contains(&peer) {
