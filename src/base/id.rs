@@ -39,6 +39,12 @@ impl PeerId {
         id[8..].copy_from_slice(&random);
         Self(id)
     }
+
+    /// Whether it is one of ours by its mark, of whatever version. Anybody can take it on: it tells whose habits to
+    /// expect, not whom to trust.
+    pub fn is_shoal(&self) -> bool {
+        self.0.starts_with(b"-SH") && self.0[7] == b'-'
+    }
 }
 
 impl FromStr for InfoHash {
@@ -85,6 +91,14 @@ impl fmt::Debug for PeerId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_peer_ids_are_known_by_their_mark() {
+        assert!(PeerId::from_random([7; 12]).is_shoal());
+        assert!(PeerId(*b"-SH9999-............").is_shoal());
+        assert!(!PeerId(*b"-LT2080-............").is_shoal());
+        assert!(!PeerId([b'-'; 20]).is_shoal());
+    }
 
     #[test]
     fn an_info_hash_survives_its_own_text() {

@@ -5,6 +5,7 @@
 //! sockets' side, the jobs own the meaning. Nothing here blocks: whatever may wait is an errand of the worker pool.
 
 mod errand;
+mod extensions;
 mod finder;
 mod fleet;
 mod get;

@@ -17,6 +17,7 @@ mod announcer;
 mod cache;
 mod choker;
 mod contacts;
+mod exchange;
 mod geometry;
 mod inbound;
 mod info;
@@ -46,12 +47,13 @@ pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
-pub use peer::{Hello, PeerKey};
+pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
 
 use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
+use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
@@ -81,6 +83,10 @@ pub struct Config {
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links at a time to one IP address that is not loopback.
+    pub links_per_ip_max: usize,
+    /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
+    pub exchange: bool,
     /// Peers unchoked at a time.
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
@@ -103,6 +109,8 @@ impl Config {
             peer_order: PeerOrder::Random,
             requests_max: 256,
             links_max: 80,
+            links_per_ip_max: 20,
+            exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
         }
@@ -124,16 +132,26 @@ pub enum Input<'a> {
         /// What.
         message: Message<'a>,
     },
-    /// The extension handshake told us of the other side (BEP 10, BEP 21).
+    /// An extension handshake told us of the other side (BEP 10).
     Extended {
         /// Who.
         peer: PeerKey,
-        /// Requests that it takes at a time.
-        requests_max: Option<u32>,
-        /// Where it listens.
-        port: Option<u16>,
-        /// It will not download.
-        is_upload_only: bool,
+        /// What it said.
+        said: Said,
+    },
+    /// A peer told of others (BEP 11).
+    Exchanged {
+        /// Who.
+        peer: PeerKey,
+        /// Of whom.
+        message: &'a PeerExchange,
+    },
+    /// A peer no longer has a piece (BEP 54).
+    Lost {
+        /// Who.
+        peer: PeerKey,
+        /// Which.
+        piece: u32,
     },
     /// A whole block came, without bytes: the simulator's form of an arrival.
     Landed {
@@ -219,6 +237,13 @@ pub enum Output {
     Broadcast {
         /// Which.
         piece: u32,
+    },
+    /// Tell a peer of others (BEP 11).
+    Exchange {
+        /// Whom.
+        peer: PeerKey,
+        /// Of whom.
+        message: PeerExchange,
     },
     /// There may be something to upload to a peer.
     Upload {
@@ -382,13 +407,16 @@ impl Swarm {
                     self.disconnect(peer, reason);
                 }
             }
-            Input::Extended {
-                peer,
-                requests_max,
-                port,
-                is_upload_only,
-            } => {
-                self.extended(peer, requests_max, port, is_upload_only);
+            Input::Extended { peer, said } => self.extended(now, peer, said),
+            Input::Exchanged { peer, message } => {
+                if let Err(reason) = self.exchanged(now, peer, message) {
+                    self.disconnect(peer, reason);
+                }
+            }
+            Input::Lost { peer, piece } => {
+                if let Err(reason) = self.peer_lost(now, peer, piece) {
+                    self.disconnect(peer, reason);
+                }
             }
             Input::Landed {
                 peer,
@@ -411,8 +439,8 @@ impl Swarm {
             } => self.run_written(now, run, buffer, result),
             Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
-            Input::Found { peers } => self.found(peers, now),
-            Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
+            Input::Found { peers } => self.found(now, peers, now),
+            Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),
             Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
