@@ -14,6 +14,7 @@ pub mod native;
 pub mod peer;
 pub mod peer_decoder;
 pub mod udp;
+pub mod url;
 
 use std::fmt;
 
