@@ -66,8 +66,12 @@ pub(super) enum Work {
     Look { files: Arc<SharedFiles> },
     /// Read a list of hosts.
     ReadHosts { path: PathBuf },
-    /// Turn a host name into addresses.
-    Resolve { host: String, port: u16 },
+    /// Turn a host name into addresses; the number comes back with them.
+    Resolve {
+        host: String,
+        port: u16,
+        number: u64,
+    },
 }
 
 /// What became of an errand.
@@ -102,7 +106,10 @@ pub(super) enum Outcome {
     Opened(io::Result<Arc<SharedFiles>>),
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
-    Resolved(io::Result<Vec<SocketAddr>>),
+    Resolved {
+        number: u64,
+        result: io::Result<Vec<SocketAddr>>,
+    },
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
         good: bool,
@@ -264,9 +271,10 @@ impl Work {
             }
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
             Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
-            Self::Resolve { host, port } => {
+            Self::Resolve { host, port, number } => {
                 let found = (host.as_str(), port).to_socket_addrs();
-                Outcome::Resolved(found.map(Iterator::collect))
+                let result = found.map(Iterator::collect);
+                Outcome::Resolved { number, result }
             }
         }
     }
