@@ -169,6 +169,12 @@ impl Announcer {
         }
     }
 
+    /// Trackers that are being asked.
+    #[cfg(test)]
+    pub(super) fn busy_count(&self) -> usize {
+        self.trackers.iter().filter(|t| t.attempt.is_some()).count()
+    }
+
     /// Whether it has left, as far as it could.
     pub(super) fn is_over(&self) -> bool {
         self.stop_by.is_some()
@@ -308,7 +314,9 @@ impl Announcer {
         if let Some(attempt) = tracker.attempt.take() {
             tracker.standing.is_told |= attempt.is_sent();
             tracker.note_address(&attempt);
-            self.outputs.push_back(Output::Close { ask: attempt.ask() });
+            if let Attempt::Http(http) = attempt {
+                self.outputs.push_back(Output::Close { ask: http.ask });
+            }
         }
     }
 
