@@ -163,8 +163,7 @@ impl Shell {
     pub(super) fn step(&mut self, step: Option<Step>) {
         let Some(step) = step else { return };
         match step {
-            Step::Resolve => {
-                let (host, port) = (self.tracker.addr.host.clone(), self.tracker.addr.port);
+            Step::Resolve { host, port } => {
                 let number = TRACKER_NAME;
                 self.submit(NO_JOB, Work::Resolve { host, port, number });
             }
