@@ -16,7 +16,7 @@ use super::standing::Standing;
 use super::tiers::Tiers;
 use super::udp::{Connection, UdpAttempt};
 use super::{Ask, Ended, Identity, Means, Output, Totals, Trouble, WANT};
-use crate::base::{Escaped, InfoHash, Rng, Time};
+use crate::base::{Escaped, InfoHash, Rng, Scope, Time, canonical, dialable};
 use crate::wire::announce::{Announce, AnnounceEvent};
 use crate::wire::http::reply::{AnnounceReply, Retry};
 use crate::wire::url::TrackerUrl;
@@ -445,16 +445,17 @@ impl Announcer {
             self.outputs.push_back(Output::Warn(text));
             tracker.standing.warning = Some(warning);
         }
-        let is_near = tracker
-            .heard_at()
-            .is_some_and(|addr| addr.ip().is_loopback());
+        let heard_at = tracker.heard_at();
         self.tiers.promote(at);
         if let Some(ip) = reply.external_ip.filter(|ip| self.external_ip != Some(*ip)) {
             self.external_ip = Some(ip);
             self.outputs.push_back(Output::ExternalIp(ip));
         }
         let peers = reply.peers.iter().map(|peer| peer.addr);
-        let mut peers: Vec<SocketAddr> = peers.filter(|addr| is_dialable(*addr, is_near)).collect();
+        let mut peers: Vec<SocketAddr> = peers
+            .filter_map(|addr| dialable(canonical(addr)))
+            .filter(|addr| is_its_business(heard_at, addr.ip()))
+            .collect();
         peers.truncate(PEERS_MAX);
         if !peers.is_empty() {
             self.outputs.push_back(Output::Found(peers));
@@ -496,14 +497,11 @@ impl Tracker {
     }
 }
 
-/// Whether a peer at this address may be dialled: a tracker elsewhere has no business to send us to our own services.
-fn is_dialable(addr: SocketAddr, is_tracker_near: bool) -> bool {
-    let ip = addr.ip();
-    addr.port() != 0
-        && !ip.is_unspecified()
-        && !ip.is_multicast()
-        && (is_tracker_near || !ip.to_canonical().is_loopback())
-        && ip != IpAddr::from([255, 255, 255, 255])
+/// Whether a tracker may name peers at this address: not on our machine or our link, unless that is where it is too. A
+/// private address is nobody's secret: it may be all that a tracker sees of its clients.
+fn is_its_business(tracker: Option<SocketAddr>, ip: IpAddr) -> bool {
+    let reach = tracker.and_then(|addr| Scope::of(addr.ip()));
+    Scope::of(ip) >= Some(reach.unwrap_or(Scope::Global).min(Scope::Private))
 }
 
 fn shortened(text: &str) -> String {

@@ -65,6 +65,9 @@ impl Desk {
         tiers: &[Vec<String>],
         totals: Totals,
     ) {
+        if tiers.is_empty() {
+            return;
+        }
         let rng = Rng::new(self.rng.next_u64());
         let identity = self.identity;
         self.announcers
@@ -278,7 +281,6 @@ impl Context<'_> {
     /// Begins to announce the job's content to the trackers that a torrent or a magnet link names, tier by tier (BEP 12).
     /// The peers that they name go to the transfer, or to [`Job::found_peers`](crate::peer::job::Job::found_peers) as
     /// long as there is none.
-    #[allow(dead_code, reason = "called by the jobs that know trackers of others")]
     pub(in crate::peer) fn announce(
         &mut self,
         info_hash: InfoHash,
@@ -287,6 +289,14 @@ impl Context<'_> {
     ) {
         let desk = &mut self.shell.announces;
         desk.begin(self.now, self.job, info_hash, tiers, start);
+    }
+
+    /// The same for the job's transfer, which has just begun.
+    pub(in crate::peer) fn announce_transfer(&mut self, tiers: &[Vec<String>]) {
+        if let Some(transfer) = self.transfer {
+            let (hash, totals) = (transfer.meta.info_hash(), transfer.totals());
+            self.announce(hash, tiers, totals);
+        }
     }
 
     /// Tells the trackers that we leave; the program waits for them, but not for long. The service does so when the job
