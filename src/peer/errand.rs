@@ -56,8 +56,12 @@ pub(super) enum Work {
     ReadHosts { path: PathBuf },
     /// Read a `.torrent` file.
     ReadTorrent { path: PathBuf },
-    /// Turn a host name into addresses.
-    Resolve { host: String, port: u16 },
+    /// Turn a host name into addresses; the number comes back with them.
+    Resolve {
+        host: String,
+        port: u16,
+        number: u64,
+    },
 }
 
 /// What is to be done with a piece or a run.
@@ -137,7 +141,10 @@ pub(super) enum Outcome {
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
     Torrent(Result<Box<Torrent>, TorrentError>),
-    Resolved(io::Result<Vec<SocketAddr>>),
+    Resolved {
+        number: u64,
+        result: io::Result<Vec<SocketAddr>>,
+    },
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
         good: bool,
@@ -291,9 +298,10 @@ impl Work {
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
             Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
             Self::ReadTorrent { path } => Outcome::Torrent(read_torrent(&path)),
-            Self::Resolve { host, port } => {
+            Self::Resolve { host, port, number } => {
                 let found = (host.as_str(), port).to_socket_addrs();
-                Outcome::Resolved(found.map(Iterator::collect))
+                let result = found.map(Iterator::collect);
+                Outcome::Resolved { number, result }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What all jobs have in common: what they are told, what they work with, and how one is chosen.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::errand::{Files, Hashing, Outcome, Work};
@@ -81,11 +82,13 @@ impl Context<'_> {
     ) {
         let mut transfer = Transfer::new(self.job, meta, files, have, config, self.shell);
         transfer.join(self.shell);
+        self.shell.announces.set_totals(self.job, transfer.totals());
         *self.transfer = Some(transfer);
     }
 
-    /// Closes the links and says good-bye to the tracker. Returns whether the tracker will answer.
+    /// Closes the links and says good-bye to the trackers. Returns whether the native one will answer.
     pub(super) fn end_transfer(&mut self) -> bool {
+        self.announce_stop();
         let Some(transfer) = self.transfer else {
             return false;
         };
@@ -172,6 +175,9 @@ impl Job {
             get.news(cx, news);
         }
     }
+
+    /// Other trackers named peers of its content before it has a transfer.
+    pub(super) fn found_peers(&mut self, _cx: &mut Context<'_>, _peers: &[SocketAddr]) {}
 
     /// The tracker was told to forget its content.
     pub(super) fn removed(&mut self, cx: &mut Context<'_>) {

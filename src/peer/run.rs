@@ -117,7 +117,14 @@ fn start(
     let tracker = TrackerLink::new(globals.tracker, hello, Rng::new(rng.next_u64()));
     let now = reactor.now();
     let jobs = jobs_of(now, command);
-    let mut shell = Shell::new(workers, hashing_max, tracker, reporter, writer, (id, rng));
+    let mut shell = Shell::new(
+        workers,
+        hashing_max,
+        tracker,
+        reporter,
+        writer,
+        (id, port, rng),
+    );
     shell.content_count = jobs.len();
     let service = PeerService::new(now, shell, Links::new(id, port), jobs);
     Ok((reactor, service))
