@@ -89,7 +89,8 @@ impl Transfer {
         // Whoever fetches is complete one day, be it from the start, and the tracker remembers that; a seed always was.
         let role = match self.files {
             Files::Part(_) => Role::Leech,
-            Files::Shared(_) => Role::Seed,
+            Files::Shared(_) if left == 0 => Role::Seed,
+            Files::Shared(_) => Role::UploadOnly,
         };
         let join = Join {
             info_hash: self.meta.info_hash(),
@@ -249,7 +250,7 @@ impl Transfer {
 
     fn check(&self, piece: u32, buffer: PieceBuf, shell: &mut Shell) {
         let Files::Part(files) = &self.files else {
-            unreachable!("nothing arrives of a content that is shared whole");
+            unreachable!("nothing is asked for of a content that is only shared");
         };
         let work = Work::Check {
             piece,
