@@ -11,7 +11,7 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, is_taken, read_list, read_whole, scan, write_new,
+    Task, check_and_write, is_taken, read_back, read_list, read_whole, scan, write_new,
 };
 use crate::swarm::Run;
 use crate::wire::metainfo::{Metainfo, MetainfoError};
@@ -27,21 +27,8 @@ pub(super) struct Errand {
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Hash a piece; write it if it matches.
-    Check {
-        piece: u32,
-        buffer: PieceBuf,
-        expected: Digest20,
-        offset: u64,
-        files: Arc<PartFiles>,
-    },
-    /// Read a run for uploading.
-    Load {
-        run: Run,
-        buffer: PieceBuf,
-        offset: u64,
-        files: Files,
-    },
+    /// Read or write some of the content.
+    Piece(PieceWork),
     /// Put data on disk, then the record that vouches for it.
     Save {
         bits: BitsFile,
@@ -83,6 +70,41 @@ pub(super) enum Work {
     Resolve { host: String, port: u16 },
 }
 
+/// What is to be done with a piece or a run.
+#[derive(Debug)]
+pub(super) enum PieceWork {
+    /// Hash a piece; write it if it matches.
+    Check {
+        piece: u32,
+        buffer: PieceBuf,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Write a run of a large piece, whatever it is.
+    Write {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Read a large piece back and hash it.
+    Verify {
+        piece: u32,
+        len: u32,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Read a run for uploading.
+    Load {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Files,
+    },
+}
+
 /// What became of an errand.
 #[derive(Debug)]
 pub(super) struct Done {
@@ -96,6 +118,15 @@ pub(super) enum Outcome {
     Checked {
         piece: u32,
         buffer: PieceBuf,
+        verdict: Verdict,
+    },
+    Written {
+        run: Run,
+        buffer: PieceBuf,
+        result: io::Result<()>,
+    },
+    Verified {
+        piece: u32,
         verdict: Verdict,
     },
     Loaded {
@@ -116,7 +147,7 @@ pub(super) enum Outcome {
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
     Torrent(Result<Box<Torrent>, TorrentError>),
-    Written(io::Result<()>),
+    TorrentWritten(io::Result<()>),
     Vacant(io::Result<()>),
     /// The files, and which of them are not there.
     OpenedPresent(io::Result<(Arc<SharedFiles>, Vec<usize>)>),
@@ -125,6 +156,8 @@ pub(super) enum Outcome {
     Judged {
         good: bool,
     },
+    /// A run was written or failed, which the swarm knows.
+    Stored,
     /// A run was read, and its buffer is home in the swarm.
     Read(io::Result<()>),
 }
@@ -261,33 +294,7 @@ impl Task for Errand {
 impl Work {
     fn run(self) -> Outcome {
         match self {
-            Self::Check {
-                piece,
-                buffer,
-                expected,
-                offset,
-                files,
-            } => {
-                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
-                Outcome::Checked {
-                    piece,
-                    buffer,
-                    verdict,
-                }
-            }
-            Self::Load {
-                run,
-                mut buffer,
-                offset,
-                files,
-            } => {
-                let result = files.read_at(offset, buffer.bytes_mut());
-                Outcome::Loaded {
-                    run,
-                    buffer,
-                    result,
-                }
-            }
+            Self::Piece(work) => work.run(),
             Self::Save {
                 mut bits,
                 have,
@@ -324,7 +331,7 @@ impl Work {
                 path,
                 bytes,
                 same_is_fine,
-            } => Outcome::Written(write_torrent(&path, &bytes, same_is_fine)),
+            } => Outcome::TorrentWritten(write_torrent(&path, &bytes, same_is_fine)),
             Self::FindVacant { path } => Outcome::Vacant(find_vacant(&path)),
             Self::OpenPresent { path, meta } => {
                 let specs = file_specs(&meta);
@@ -334,6 +341,63 @@ impl Work {
             Self::Resolve { host, port } => {
                 let found = (host.as_str(), port).to_socket_addrs();
                 Outcome::Resolved(found.map(Iterator::collect))
+            }
+        }
+    }
+}
+
+impl PieceWork {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Check {
+                piece,
+                buffer,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
+                Outcome::Checked {
+                    piece,
+                    buffer,
+                    verdict,
+                }
+            }
+            Self::Write {
+                run,
+                buffer,
+                offset,
+                files,
+            } => {
+                let result = files.write_at(offset, buffer.bytes());
+                Outcome::Written {
+                    run,
+                    buffer,
+                    result,
+                }
+            }
+            Self::Verify {
+                piece,
+                len,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = read_back(&files, offset, len, &expected);
+                Outcome::Verified { piece, verdict }
+            }
+            Self::Load {
+                run,
+                mut buffer,
+                offset,
+                files,
+            } => {
+                let result = files.read_at(offset, buffer.bytes_mut());
+                Outcome::Loaded {
+                    run,
+                    buffer,
+                    result,
+                }
             }
         }
     }

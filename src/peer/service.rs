@@ -287,6 +287,28 @@ impl PeerService {
                 );
                 Outcome::Judged { good }
             }
+            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
+                let good = matches!(verdict, crate::base::Verdict::Good);
+                let verified = Input::Verified { piece, verdict };
+                transfer.swarm.handle_input(now, verified);
+                Outcome::Judged { good }
+            }
+            (
+                Outcome::Written {
+                    run,
+                    buffer,
+                    result,
+                },
+                Some(transfer),
+            ) => {
+                let written = Input::Written {
+                    run,
+                    buffer,
+                    result,
+                };
+                transfer.swarm.handle_input(now, written);
+                Outcome::Stored
+            }
             (
                 Outcome::Loaded {
                     run,

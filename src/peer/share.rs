@@ -57,7 +57,7 @@ impl Share {
 
     pub(super) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
         match outcome {
-            Outcome::Written(written) => self.written(cx, written),
+            Outcome::TorrentWritten(written) => self.written(cx, written),
             outcome if self.seeder.has_begun() => self.seeder.done(cx, outcome),
             outcome => match self.maker.done(cx, outcome) {
                 Some(Ok(made)) => self.made(cx, made),

@@ -14,6 +14,7 @@ pub mod metainfo;
 pub mod native;
 pub mod peer;
 pub mod peer_decoder;
+pub mod peer_exchange;
 pub mod torrent;
 pub mod udp;
 

@@ -68,8 +68,8 @@ impl Create {
         match outcome {
             Outcome::Vacant(Ok(())) => self.maker.start(cx),
             Outcome::Vacant(Err(error)) => self.give_up(cx, &write_failure(&self.title, &error)),
-            Outcome::Written(Ok(())) => self.written(cx),
-            Outcome::Written(Err(error)) => {
+            Outcome::TorrentWritten(Ok(())) => self.written(cx),
+            Outcome::TorrentWritten(Err(error)) => {
                 self.give_up(cx, &write_failure(&self.title, &error));
             }
             outcome => match self.maker.done(cx, outcome) {

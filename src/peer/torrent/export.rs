@@ -89,7 +89,7 @@ impl Export {
     }
 
     pub(in crate::peer) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
-        let (Outcome::Written(written), false) = (outcome, self.is_over) else {
+        let (Outcome::TorrentWritten(written), false) = (outcome, self.is_over) else {
             return;
         };
         match (written, self.row.clone()) {
