@@ -31,10 +31,12 @@ pub(super) fn summary(jobs: &[Job], transfers: &[Option<Transfer>]) -> Summary {
             hash_fail,
             peers,
         },
-        Some(Job::Share(_)) => Summary::Share {
+        Some(Job::Share(_) | Job::Seed(_)) => Summary::Share {
             up_bytes: up,
             peers,
         },
+        Some(Job::Create(create)) => create.summary(),
+        Some(Job::Export(export)) => export.summary(),
         Some(Job::Status(status)) => status.summary(),
         Some(Job::Verify(verify)) => verify.summary(),
         _ => Summary::Plain,
