@@ -175,7 +175,7 @@ impl InfoFetch {
     }
 
     /// A conn has finished its handshakes: a new link, or the reason why there is none. Of two conns between one pair the
-    /// one stays that was dialled by the greater peer id, as in a swarm.
+    /// same one stays as in a swarm.
     pub fn connect(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Reason> {
         let admitted = self.admit(now, hello);
         if hello.dialled {
@@ -264,14 +264,10 @@ impl InfoFetch {
         }
         let twin = self.links.iter().find(|(_, l)| l.hello.id == hello.id);
         if let Some((slot, twin)) = twin {
-            let key = twin.key(slot);
-            let ours_is_right = self.own_id > hello.id;
-            let is_stranger = twin.hello.remote.ip() != hello.remote.ip();
-            if twin.hello.dialled == hello.dialled || hello.dialled != ours_is_right || is_stranger
-            {
+            if !self.prevails(&twin.hello, &hello) {
                 return Err(Reason::Duplicate);
             }
-            self.disconnect(key, Reason::Duplicate);
+            self.disconnect(twin.key(slot), Reason::Duplicate);
         } else if !self.has_room() {
             return Err(Reason::Full);
         }
@@ -292,6 +288,17 @@ impl InfoFetch {
         };
         let slot = self.links.insert(link);
         Ok(self.links[slot].key(slot))
+    }
+
+    /// Whether the second of two conns between a pair stays: the rule of a swarm, as far as it needs no tracker.
+    fn prevails(&self, first: &Hello, second: &Hello) -> bool {
+        if first.dialled == second.dialled || first.remote.ip() != second.remote.ip() {
+            return false;
+        }
+        if !second.id.is_shoal() {
+            return second.greeted_at < first.greeted_at;
+        }
+        second.dialled == (self.own_id > second.id)
     }
 
     fn extended(

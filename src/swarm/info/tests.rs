@@ -143,6 +143,7 @@ impl Bed {
             remote: addr(at),
             dialled: true,
             fast: true,
+            greeted_at: self.now,
         };
         let Ok(peer) = self.fetch.connect(now, hello) else {
             return;
@@ -310,6 +311,7 @@ fn who_alone_sends_a_wrong_dictionary_is_banned_and_not_dialled_again() {
         remote: addr(0),
         dialled: false,
         fast: false,
+        greeted_at: Time::ZERO,
     };
     let again = bed.fetch.connect(bed.now, hello);
     assert_eq!(again, Err(Reason::Banned));
@@ -408,6 +410,7 @@ fn accepted(fetch: &mut InfoFetch, id: u8) -> Result<PeerKey, Reason> {
         remote: ([10, 0, 0, id], 50_000).into(),
         dialled: false,
         fast: false,
+        greeted_at: Time::ZERO,
     };
     fetch.connect(Time::ZERO, hello)
 }
@@ -458,6 +461,7 @@ fn of_two_conns_between_a_pair_the_one_dialled_by_the_greater_id_stays() {
             remote: addrs[0],
             dialled: true,
             fast: false,
+            greeted_at: Time::ZERO,
         };
         assert_eq!(fetch.connect(Time::ZERO, hello).is_ok(), kept);
         let outputs: Vec<_> = std::iter::from_fn(|| fetch.poll_output()).collect();
