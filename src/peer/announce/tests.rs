@@ -389,6 +389,7 @@ fn leaving_takes_two_seconds_at_most_and_none_where_nobody_knows_us() {
         world.accept(&outputs)
     };
     let start = world.now;
+    assert!(world.next().is_empty(), "other news could go until now");
     assert_eq!(world.next(), [Output::Close { ask }]);
     assert_eq!(world.now.since(start), seconds(2));
     assert!(world.announcer.is_over());
@@ -400,6 +401,45 @@ fn leaving_takes_two_seconds_at_most_and_none_where_nobody_knows_us() {
     assert_eq!(world.announcer.poll_timeout(), None);
     world.announcer.stop(world.now);
     assert!(world.announcer.is_over());
+}
+
+#[test]
+fn who_leaves_with_everything_says_first_that_it_was_completed() {
+    let leaving = || {
+        let mut world = World::new(&[&["http://a"]], Some(10));
+        let (ask, ..) = world.request();
+        world.answer(ask, TAKEN);
+        world.announcer.complete(world.now);
+        world
+    };
+    // It was not yet told.
+    let mut world = leaving();
+    world.announcer.stop(world.now);
+    let outputs = world.outputs();
+    let (ask, _, request) = world.accept(&outputs);
+    assert_eq!(event(&request), "completed");
+    let outputs = world.answer(ask, TAKEN);
+    let (ask, _, request) = world.accept(&outputs);
+    assert_eq!(event(&request), "stopped");
+    world.answer(ask, TAKEN);
+    assert!(world.announcer.is_over());
+    // It was being told, and does not answer: the good-bye must not wait for that.
+    let mut world = leaving();
+    let (ask, _, request) = world.request();
+    assert_eq!(event(&request), "completed");
+    world.announcer.stop(world.now);
+    assert!(world.outputs().is_empty());
+    let outputs = world.next();
+    assert_eq!(outputs[0], Output::Close { ask });
+    assert_eq!(event(&world.accept(&outputs).2), "stopped");
+    world.next();
+    assert!(world.announcer.is_over() && world.now == Time::ZERO + seconds(2));
+    // It cannot be told.
+    let mut world = leaving();
+    world.announcer.stop(world.now);
+    let outputs = world.outputs();
+    let outputs = world.refuse(&outputs);
+    assert_eq!(event(&world.accept(&outputs).2), "stopped");
 }
 
 #[test]
