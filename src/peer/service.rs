@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::errand::{Done, Outcome};
-use super::job::{Context, Job, refusal};
+use super::job::{Context, Job, Moved, refusal};
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
 use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
 use super::transfer::Transfer;
@@ -112,6 +112,9 @@ impl PeerService {
         if self.shell.tracker.is_hopeless(is_needed) && !self.is_over {
             self.give_up_tracker(now);
         }
+        if self.shell.tracker.is_newly_absent() {
+            self.go_without_tracker(now);
+        }
         if !self.is_over && self.jobs.iter().all(Job::is_over) {
             self.end();
         }
@@ -126,6 +129,23 @@ impl PeerService {
 
     /// The tracker was never there.
     fn give_up_tracker(&mut self, now: Time) {
+        let failure = self.no_tracker();
+        self.give_up(now, &failure);
+    }
+
+    /// The tracker was never there, and is not needed.
+    fn go_without_tracker(&mut self, now: Time) {
+        let why = self.no_tracker().why;
+        let text = format!("{why}; going on without it");
+        self.shell.tell(now, cli::Event::Warning(text));
+        self.each_job(now, |job, cx| {
+            if !job.is_over() {
+                job.without_tracker(cx);
+            }
+        });
+    }
+
+    fn no_tracker(&self) -> Failure {
         let tracker = &self.shell.tracker;
         let error = tracker
             .last_error
@@ -146,8 +166,7 @@ impl PeerService {
             )
         };
         let what = self.jobs.first().map_or_else(String::new, Job::what);
-        let failure = Failure::new(code, what, why).with_remedy(remedy);
-        self.give_up(now, &failure);
+        Failure::new(code, what, why).with_remedy(remedy)
     }
 
     /// Without a tracker there is nothing to do.
@@ -327,37 +346,24 @@ impl PeerService {
 
     /// What the last line says: of the job where there is one kind, summed up where there are several.
     fn summary(&self) -> Summary {
-        let mut peers: Vec<PeerTotal> = Vec::new();
-        let (mut down, mut up, mut hash_fail) = (0, 0, 0);
+        let mut moved = Moved::default();
         for transfer in self.transfers.iter().flatten() {
             let counts = transfer.swarm.counts();
-            down += counts.down_bytes;
-            up += counts.up_bytes;
-            hash_fail += counts.hash_fail_count as u32;
+            moved.down_bytes += counts.down_bytes;
+            moved.up_bytes += counts.up_bytes;
+            moved.hash_fail += counts.hash_fail_count as u32;
             for account in transfer.swarm.ledger().accounts() {
                 add_total(
-                    &mut peers,
+                    &mut moved.peers,
                     account.addr,
                     account.down_bytes,
                     account.up_bytes,
                 );
             }
         }
-        match self.jobs.first() {
-            Some(Job::Get(_)) => Summary::Get {
-                down_bytes: down,
-                up_bytes: up,
-                hash_fail,
-                peers,
-            },
-            Some(Job::Share(_)) => Summary::Share {
-                up_bytes: up,
-                peers,
-            },
-            Some(Job::Status(status)) => status.summary(),
-            Some(Job::Verify(verify)) => verify.summary(),
-            _ => Summary::Plain,
-        }
+        self.jobs
+            .first()
+            .map_or(Summary::Plain, |job| job.summary(moved))
     }
 }
 
