@@ -66,8 +66,12 @@ pub(super) enum Work {
     FindVacant { path: PathBuf },
     /// Open what of a content lies on disk, to be checked and served.
     OpenPresent { path: PathBuf, meta: Arc<Metainfo> },
-    /// Turn a host name into addresses.
-    Resolve { host: String, port: u16 },
+    /// Turn a host name into addresses; the number comes back with them.
+    Resolve {
+        host: String,
+        port: u16,
+        number: u64,
+    },
 }
 
 /// What is to be done with a piece or a run.
@@ -151,7 +155,10 @@ pub(super) enum Outcome {
     Vacant(io::Result<()>),
     /// The files, and which of them are not there.
     OpenedPresent(io::Result<(Arc<SharedFiles>, Vec<usize>)>),
-    Resolved(io::Result<Vec<SocketAddr>>),
+    Resolved {
+        number: u64,
+        result: io::Result<Vec<SocketAddr>>,
+    },
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
         good: bool,
@@ -338,9 +345,10 @@ impl Work {
                 let opened = SharedFiles::open_present(&path, &specs, meta.is_single());
                 Outcome::OpenedPresent(opened.map(|(files, absent)| (Arc::new(files), absent)))
             }
-            Self::Resolve { host, port } => {
+            Self::Resolve { host, port, number } => {
                 let found = (host.as_str(), port).to_socket_addrs();
-                Outcome::Resolved(found.map(Iterator::collect))
+                let result = found.map(Iterator::collect);
+                Outcome::Resolved { number, result }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What all jobs have in common: what they are told, what they work with, and how one is chosen.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::errand::{Files, Hashing, Outcome, Work};
@@ -18,7 +19,7 @@ use super::verify::Verify;
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, OwnedRequest};
 use crate::base::{Bitfield, Time};
-use crate::cli::{Content, Event, ExitCode, Failure, HashPurpose, LinkRow, PeerTotal, Summary};
+use crate::cli::{Content, Event, ExitCode, Failure, HashPurpose, LinkRow};
 use crate::swarm::Config;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::ErrorCode;
@@ -83,11 +84,13 @@ impl Context<'_> {
     ) {
         let mut transfer = Transfer::new(self.job, meta, files, have, config, self.shell);
         transfer.join(self.shell);
+        self.shell.announces.set_totals(self.job, transfer.totals());
         *self.transfer = Some(transfer);
     }
 
-    /// Closes the links and says good-bye to the tracker. Returns whether the tracker will answer.
+    /// Closes the links and says good-bye to the trackers. Returns whether the native one will answer.
     pub(super) fn end_transfer(&mut self) -> bool {
+        self.announce_stop();
         let Some(transfer) = self.transfer else {
             return false;
         };
@@ -196,6 +199,9 @@ impl Job {
         }
     }
 
+    /// Other trackers named peers of its content before it has a transfer.
+    pub(super) fn found_peers(&mut self, _cx: &mut Context<'_>, _peers: &[SocketAddr]) {}
+
     /// The tracker was told to forget its content.
     pub(super) fn removed(&mut self, cx: &mut Context<'_>) {
         match self {
@@ -289,36 +295,6 @@ impl Job {
             Self::Create(create) => create.what(),
             Self::Show(show) => show.what())
     }
-
-    /// What the last line says of it; of `get`, `share` and `seed` it sums up `moved`.
-    pub(super) fn summary(&self, moved: Moved) -> Summary {
-        match self {
-            Self::Get(_) => Summary::Get {
-                down_bytes: moved.down_bytes,
-                up_bytes: moved.up_bytes,
-                hash_fail: moved.hash_fail,
-                peers: moved.peers,
-            },
-            Self::Share(_) | Self::Seed(_) => Summary::Share {
-                up_bytes: moved.up_bytes,
-                peers: moved.peers,
-            },
-            Self::Create(create) => create.summary(),
-            Self::Export(export) => export.summary(),
-            Self::Status(status) => status.summary(),
-            Self::Verify(verify) => verify.summary(),
-            Self::Show(_) | Self::List(_) | Self::Remove(_) => Summary::Plain,
-        }
-    }
-}
-
-/// What all transfers of a command moved.
-#[derive(Debug, Default)]
-pub(super) struct Moved {
-    pub down_bytes: u64,
-    pub up_bytes: u64,
-    pub hash_fail: u32,
-    pub peers: Vec<PeerTotal>,
 }
 
 /// What a content is, as the reporter shows it.

@@ -121,7 +121,14 @@ fn start(
     let tracker = TrackerLink::new(globals.tracker, is_required, hello, link_rng);
     let now = reactor.now();
     let jobs = jobs_of(now, command);
-    let mut shell = Shell::new(workers, hashing_max, tracker, reporter, writer, (id, rng));
+    let mut shell = Shell::new(
+        workers,
+        hashing_max,
+        tracker,
+        reporter,
+        writer,
+        (id, port, rng),
+    );
     shell.content_count = jobs.len();
     let service = PeerService::new(now, shell, Links::new(id, port), jobs);
     Ok((reactor, service))

@@ -3,8 +3,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announces;
 mod basics;
 mod commands;
 mod disks;
 mod failures;
 mod hostile;
+mod trackers;
