@@ -8,3 +8,4 @@ mod commands;
 mod disks;
 mod failures;
 mod hostile;
+mod large;
