@@ -8,7 +8,7 @@ use shoal::base::InfoHash;
 use shoal::wire::native::{FrameDecoder, HelloReply, List, LookupEntry, Policy, Reply, Request};
 
 /// Bytes of the description that go into one answer.
-const CHUNK_BYTES: usize = 512 << 10;
+const CHUNK_BYTES: usize = 200_000;
 
 /// Starts one that hands out `info` as the description of `hash`, or of its own; says where it listens.
 pub(crate) fn start(info: Vec<u8>, hash: Option<InfoHash>) -> String {
