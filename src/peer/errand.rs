@@ -11,10 +11,11 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, read_back, read_list, scan,
+    Task, check_and_write, read_back, read_list, read_whole, scan,
 };
 use crate::swarm::Run;
-use crate::wire::metainfo::Metainfo;
+use crate::wire::metainfo::{Metainfo, MetainfoError};
+use crate::wire::torrent::{TORRENT_BYTES_MAX, Torrent};
 
 /// One errand; `job` says whose it is.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub(super) enum Work {
     Look { files: Arc<SharedFiles> },
     /// Read a list of hosts.
     ReadHosts { path: PathBuf },
+    /// Read a `.torrent` file.
+    ReadTorrent { path: PathBuf },
     /// Turn a host name into addresses.
     Resolve { host: String, port: u16 },
 }
@@ -133,6 +136,7 @@ pub(super) enum Outcome {
     Opened(io::Result<Arc<SharedFiles>>),
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
+    Torrent(Result<Box<Torrent>, TorrentError>),
     Resolved(io::Result<Vec<SocketAddr>>),
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
@@ -219,6 +223,21 @@ impl Files {
     }
 }
 
+/// Why a `.torrent` file is not to be had.
+#[derive(Debug)]
+pub(super) enum TorrentError {
+    /// It could not be read.
+    Io(io::Error),
+    /// It is none, or one that must not be used.
+    Refused(MetainfoError),
+}
+
+fn read_torrent(path: &Path) -> Result<Box<Torrent>, TorrentError> {
+    let bytes = read_whole(path, TORRENT_BYTES_MAX as u64).map_err(TorrentError::Io)?;
+    let torrent = Torrent::from_bytes(&bytes).map_err(TorrentError::Refused)?;
+    Ok(Box::new(torrent))
+}
+
 fn look_at(path: &Path) -> io::Result<(Scan, Arc<SharedFiles>)> {
     let scan = scan(path)?;
     let files = SharedFiles::open(&scan.root, &scan.files, scan.single)?;
@@ -271,6 +290,7 @@ impl Work {
             }
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
             Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
+            Self::ReadTorrent { path } => Outcome::Torrent(read_torrent(&path)),
             Self::Resolve { host, port } => {
                 let found = (host.as_str(), port).to_socket_addrs();
                 Outcome::Resolved(found.map(Iterator::collect))
