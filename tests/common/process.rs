@@ -192,7 +192,8 @@ impl Drop for Running {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let said = self.output.said();
-            let end = |lines: &[String]| lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+            let end =
+                |lines: &[String]| lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
             let (out, err) = (end(&said.out), end(&said.err));
             eprintln!("{} had said:\n{out}\n{err}", self.name);
         }
