@@ -2,6 +2,7 @@
 
 mod any_order;
 mod fetching;
+mod large;
 mod linking;
 mod refusals;
 mod serving;
