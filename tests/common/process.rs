@@ -134,6 +134,12 @@ impl Running {
         self.event_where(kind, |_| true)
     }
 
+    /// Everything that was said so far: stdout, then stderr.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let said = self.output.said();
+        said.out.iter().chain(&said.err).cloned().collect()
+    }
+
     /// Whether nothing more will be said.
     pub(crate) fn has_ended(&self) -> bool {
         self.output.said().open == 0
@@ -192,7 +198,8 @@ impl Drop for Running {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let said = self.output.said();
-            let end = |lines: &[String]| lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+            let end =
+                |lines: &[String]| lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
             let (out, err) = (end(&said.out), end(&said.err));
             eprintln!("{} had said:\n{out}\n{err}", self.name);
         }

@@ -118,7 +118,10 @@ fn aria2(task: &Task<'_>) -> Command {
 
 fn libtorrent(task: &Task<'_>) -> Command {
     let mut command = Command::new(PYTHON);
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/common/libtorrent_peer.py");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/common/libtorrent_peer.py"
+    );
     command.arg(script).arg(task.torrent).arg(task.folder);
     command.arg(task.listen.to_string());
     command.arg(format!("{{{}}}", task.settings));

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/content.rs"]
 mod content;
+mod mixed;
 mod net;
 mod pairs;
 #[allow(dead_code, reason = "other tests use the rest")]
