@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::complaints::complaints;
 use crate::content::{assert_same_trees, tree};
 use crate::net::{Host, Net};
 use crate::process::{Ended, Running};
@@ -40,7 +41,7 @@ impl Client {
 /// The tracker on machine 0, one content, and the programs that were started on the other machines.
 pub(crate) struct Scene {
     members: Vec<Member>,
-    tracker: Running,
+    _tracker: Running,
     tracker_addr: SocketAddr,
     net: Net,
     dir: TempDir,
@@ -75,7 +76,7 @@ impl Scene {
         let scene = Self {
             tracker_addr: addr.parse().expect("an address"),
             members: Vec::new(),
-            tracker,
+            _tracker: tracker,
             net,
             dir,
             name,
@@ -202,7 +203,10 @@ impl Scene {
             member.holds(&source);
             match member.client {
                 Client::Ours => ours_is_content(&member.running.stop()),
-                Client::Other(program) => drop((program, member.running.lines())),
+                Client::Other(program) => {
+                    let lines = member.running.lines();
+                    assert_eq!(complaints(program, &lines), [""; 0], "of {program:?}");
+                }
             }
         }
     }
