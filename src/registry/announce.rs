@@ -13,9 +13,8 @@ use std::time::Duration;
 use super::completions::Serial;
 use super::foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX, Foreigner, Foreigners};
 use super::naming::{Choice, Stranger};
-use super::scope::dialable;
-use super::{Client, Reach, Refusal, Registry, Told, canonical};
-use crate::base::{InfoHash, Time};
+use super::{Client, Reach, Refusal, Registry, Told};
+use crate::base::{InfoHash, Scope, Time, canonical, dialable};
 use crate::wire::announce::{Announce, AnnounceEvent, AnnouncedPeer, ScrapeEntry};
 
 /// Foreign members of all contents.
@@ -367,7 +366,7 @@ fn secs(now: Time) -> u32 {
 /// address at which somebody can be.
 fn believed(source: IpAddr, said: Option<IpAddr>) -> IpAddr {
     match said.map(|ip| ip.to_canonical()) {
-        Some(said) if source.is_loopback() && super::Scope::of(said).is_some() => said,
+        Some(said) if source.is_loopback() && Scope::of(said).is_some() => said,
         _ => source,
     }
 }

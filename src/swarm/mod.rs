@@ -9,7 +9,8 @@
 //! 1. a piece is in exactly one state, and `have` holds exactly those that are verified and written;
 //! 2. the picker holds exactly the missing pieces, and its counts are the sums over the links;
 //! 3. a block is asked for as often as links say that they asked for it;
-//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool;
+//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool, and what is asked
+//!    for has its home in one;
 //! 5. there is at most one link to a peer id, and none to a banned one.
 
 mod announcer;
@@ -26,6 +27,7 @@ mod peer;
 mod picker;
 mod pieces;
 mod requests;
+mod runs;
 mod timers;
 mod upload;
 
@@ -39,7 +41,7 @@ use slab::Slab;
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
 pub use contacts::{Found, PeerOrder};
-pub use geometry::Geometry;
+pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
 pub use peer::{Hello, PeerKey};
@@ -65,6 +67,8 @@ pub struct Config {
     pub pool: BufferPool,
     /// Most bytes in arriving and checked pieces, one piece excepted.
     pub arriving_bytes_max: usize,
+    /// Pieces of more bytes than this are written before they are checked.
+    pub whole_piece_bytes_max: u32,
     /// Most bytes in the upload cache.
     pub cache_bytes_max: usize,
     /// Which piece is asked for next.
@@ -91,6 +95,7 @@ impl Config {
             seed,
             pool,
             arriving_bytes_max: bytes / 4 * 3,
+            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             cache_bytes_max: bytes / 2,
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
@@ -145,6 +150,22 @@ pub enum Input<'a> {
         verdict: Verdict,
         /// Its buffer, which comes home.
         buffer: PieceBuf,
+    },
+    /// A worker has written a run of a large piece.
+    Written {
+        /// Which.
+        run: Run,
+        /// Its buffer, which comes home.
+        buffer: PieceBuf,
+        /// Whether it is on disk; the error names the path.
+        result: io::Result<()>,
+    },
+    /// A worker has read a large piece back, and hashed it.
+    Verified {
+        /// Which.
+        piece: u32,
+        /// What came of it.
+        verdict: Verdict,
     },
     /// A worker has read a run for uploading.
     Loaded {
@@ -208,6 +229,18 @@ pub enum Output {
         piece: u32,
         /// Its bytes.
         buffer: PieceBuf,
+    },
+    /// Write a run of a large piece where it belongs, unchecked.
+    Write {
+        /// Which; the length is the buffer's.
+        run: Run,
+        /// Its bytes.
+        buffer: PieceBuf,
+    },
+    /// Read a large piece back, all of which is written, and hash it.
+    Verify {
+        /// Which.
+        piece: u32,
     },
     /// Read a run from disk.
     Load {
@@ -368,7 +401,13 @@ impl Swarm {
                 piece,
                 verdict,
                 buffer,
-            } => self.checked(now, piece, verdict, buffer),
+            } => self.checked(now, piece, verdict, Some(buffer)),
+            Input::Written {
+                run,
+                buffer,
+                result,
+            } => self.run_written(now, run, buffer, result),
+            Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(peers, now),
             Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
@@ -485,6 +524,11 @@ impl Swarm {
     pub fn stop(&mut self) {
         self.config.links_max = 0;
         self.contacts_changed = true;
+    }
+
+    /// Whether a piece of `len` bytes is written before it is checked.
+    fn is_large(&self, len: u32) -> bool {
+        len > self.config.whole_piece_bytes_max
     }
 
     /// Number of links.

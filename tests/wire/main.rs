@@ -15,6 +15,7 @@ use shoal::wire::info_builder::{Content, canonical_info};
 use shoal::wire::metainfo::{Metainfo, MetainfoError};
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Handshake, Message, put_piece_header};
 use shoal::wire::peer_decoder::{Decoder, DecoderLimits, Event, FRAME_BYTES_MAX};
+use shoal::wire::peer_exchange::{ExchangedPeer, FLAG_REACHABLE, FLAG_SEED, PeerExchange};
 
 const INFO_HASH: &str = "01f9f5ad8efcc93d082597a3ad916a3f48edf6d8";
 const PEER_ID: &[u8; 20] = b"-XX0100-abcdefghijkl";
@@ -336,13 +337,22 @@ fn extension_messages_of_the_vectors_are_understood() {
         assert_eq!(kind_of.and_then(Value::as_int), Some(kind));
     }
     let exchange = vectors.bytes("ut_pex");
-    let exchange = bencode::decode(&exchange[6..], Limits::MESSAGE).expect("valid");
-    let added = exchange
-        .as_dictionary()
-        .expect("a dictionary")
-        .get(b"added");
-    let added = added.and_then(Value::as_bytes).expect("a text");
-    assert_eq!(added, [10, 0, 0, 1, 0x1a, 0xe1, 10, 0, 0, 2, 0x1a, 0xe2]);
+    let named = |text: &str, flags| ExchangedPeer {
+        addr: text.parse().expect("an address"),
+        flags,
+    };
+    let said = PeerExchange {
+        added: vec![
+            named("10.0.0.1:6881", FLAG_REACHABLE),
+            named("10.0.0.2:6882", FLAG_REACHABLE | FLAG_SEED),
+            named("[2001:db8::1]:6881", FLAG_REACHABLE),
+        ],
+        dropped: vec!["10.0.0.9:6881".parse().expect("an address")],
+    };
+    assert_eq!(PeerExchange::decode(&exchange[6..]).as_ref(), Ok(&said));
+    let mut ours = Vec::new();
+    said.encode(&mut ours);
+    assert_eq!(ours, exchange[6..]);
 }
 
 /// Every message of the vectors and two blocks, one after the other.
