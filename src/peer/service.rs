@@ -121,6 +121,9 @@ impl PeerService {
         if self.shell.tracker.is_hopeless(is_needed) && !self.is_over {
             self.give_up_tracker(now);
         }
+        if self.shell.tracker.is_newly_absent() {
+            self.go_without_tracker(now);
+        }
         let is_over = self.jobs.iter().all(Job::is_over) && self.shell.announces.is_over();
         if is_over && !self.is_over {
             self.end();
@@ -149,6 +152,23 @@ impl PeerService {
 
     /// The tracker was never there.
     fn give_up_tracker(&mut self, now: Time) {
+        let failure = self.no_tracker();
+        self.give_up(now, &failure);
+    }
+
+    /// The tracker was never there, and is not needed.
+    fn go_without_tracker(&mut self, now: Time) {
+        let why = self.no_tracker().why;
+        let text = format!("{why}; going on without it");
+        self.shell.tell(now, cli::Event::Warning(text));
+        self.each_job(now, |job, cx| {
+            if !job.is_over() {
+                job.without_tracker(cx);
+            }
+        });
+    }
+
+    fn no_tracker(&self) -> Failure {
         let tracker = &self.shell.tracker;
         let error = tracker
             .last_error
@@ -169,8 +189,7 @@ impl PeerService {
             )
         };
         let what = self.jobs.first().map_or_else(String::new, Job::what);
-        let failure = Failure::new(code, what, why).with_remedy(remedy);
-        self.give_up(now, &failure);
+        Failure::new(code, what, why).with_remedy(remedy)
     }
 
     /// Without a tracker there is nothing to do.

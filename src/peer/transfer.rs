@@ -92,7 +92,8 @@ impl Transfer {
         // Whoever fetches is complete one day, be it from the start, and the tracker remembers that; a seed always was.
         let role = match self.files {
             Files::Part(_) => Role::Leech,
-            Files::Shared(_) => Role::Seed,
+            Files::Shared(_) if left == 0 => Role::Seed,
+            Files::Shared(_) => Role::UploadOnly,
         };
         let join = Join {
             info_hash: self.meta.info_hash(),
@@ -306,7 +307,9 @@ impl Transfer {
     fn part_files(&self) -> Arc<PartFiles> {
         match &self.files {
             Files::Part(files) => files.clone(),
-            Files::Shared(_) => unreachable!("nothing arrives of a content that is shared whole"),
+            Files::Shared(_) => {
+                unreachable!("nothing is asked for of a content that is only shared")
+            }
         }
     }
 
