@@ -16,6 +16,7 @@ use crate::peer::finder::{Finder, Found};
 use crate::peer::job::{Context, about, is_not_found, link_rows};
 use crate::peer::pace::Pace;
 use crate::peer::place::{Place, Prepared};
+use crate::peer::seeder::tiers_beside;
 use crate::peer::transfer::News;
 use crate::peer::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
@@ -340,7 +341,9 @@ impl Get {
             PeerChoice::RoundRobin => PeerOrder::RoundRobin,
         };
         cx.begin_transfer(meta, Files::Part(files), have, config);
-        cx.announce_transfer(&self.finder.tiers);
+        let tracker = cx.shell.tracker.addr.as_ref();
+        let tiers = tiers_beside(tracker, &self.finder.tiers);
+        cx.announce_transfer(&tiers);
         self.stage = Stage::Fetching;
         if complete {
             self.complete(cx);
