@@ -63,6 +63,11 @@ fn shown(line: &str) -> String {
     }
 }
 
+fn tracker_of(globals: &PeerGlobals) -> String {
+    let tracker = globals.tracker.as_ref();
+    tracker.expect("a tracker").to_string()
+}
+
 fn refusal(words: &[&str], variables: Variables<'_>) -> String {
     let failure = parse(words, variables).expect_err(&format!("{words:?}"));
     assert_eq!(failure.code.number(), 28, "{words:?}");
@@ -179,7 +184,7 @@ fn globals_stand_before_or_after_the_command() {
         "get -qvv x -t a:1 --json --no-progress",
     ] {
         let (globals, _) = run(line);
-        assert_eq!(globals.tracker.to_string(), "a:1", "{line}");
+        assert_eq!(tracker_of(&globals), "a:1", "{line}");
         let output = globals.output;
         assert!(output.json && output.quiet && !output.progress, "{line}");
         assert_eq!(output.verbosity, 2, "{line}");
@@ -199,11 +204,11 @@ fn an_option_overrides_the_environment_and_that_the_default() {
         other => panic!("{other:?}"),
     };
     let (globals, command) = run_with(&["get", "x"], variables);
-    assert_eq!(globals.tracker.to_string(), "env:1");
+    assert_eq!(tracker_of(&globals), "env:1");
     assert!(!globals.output.color && globals.output.dumb);
     assert_eq!(zone(command).as_deref(), Some("env"));
     let (globals, command) = run_with(&["get", "x", "-t", "flag", "--zone", "flag"], variables);
-    assert_eq!(globals.tracker.to_string(), "flag:6969");
+    assert_eq!(tracker_of(&globals), "flag:6969");
     assert_eq!(zone(command).as_deref(), Some("flag"));
     // A variable that is set to nothing is not set.
     let empty: Variables<'_> = &[

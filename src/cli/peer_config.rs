@@ -14,7 +14,7 @@ use super::value::{
     Advertised, TrackerAddr, What, parse_count, parse_listen, parse_name, parse_piece_size,
     parse_sha256, parse_span, parse_zone,
 };
-use super::{Failure, OutputConfig};
+use super::{ExitCode, Failure, OutputConfig};
 use crate::base::Digest32;
 
 /// How long nothing may arrive before `get` gives up, unless `--stall` says otherwise.
@@ -34,8 +34,8 @@ pub enum PeerInvocation {
 /// What all commands have in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerGlobals {
-    /// Where the tracker is.
-    pub tracker: TrackerAddr,
+    /// Where the native tracker is; only commands that can do without one run without one.
+    pub tracker: Option<TrackerAddr>,
     /// What is shown, and how.
     pub output: OutputConfig,
 }
@@ -67,6 +67,15 @@ impl PeerCommand {
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Remove(_) => "rm",
+        }
+    }
+
+    /// Whether nothing can be done without a native tracker.
+    pub fn needs_tracker(&self) -> bool {
+        match self {
+            Self::Get(config) => !config.whats.iter().all(What::is_self_contained),
+            Self::Verify(config) => !matches!(config.what, What::Torrent(_)),
+            Self::Share(_) | Self::List(_) | Self::Status(_) | Self::Remove(_) => true,
         }
     }
 }
@@ -210,7 +219,7 @@ pub struct RemoveConfig {
 /// Reads the command line of `shoal-peer`: the words after the program's name, and the environment.
 ///
 /// # Errors
-/// A [`Failure`] with exit code 28 that names the option, its value and the remedy.
+/// A [`Failure`] with exit code 28, or 27 for a bad magnet link, that names the option, its value and the remedy.
 pub fn parse_peer(
     words: impl IntoIterator<Item = OsString>,
     environment: Environment<'_>,
@@ -227,27 +236,24 @@ pub fn parse_peer(
         }),
         "status" => PeerCommand::Status(status(&args)?),
         "verify" => PeerCommand::Verify(VerifyConfig {
-            what: What::parse(&args.operands()[0]),
+            what: what(&args, 0)?,
             path: PathBuf::from(&args.operands()[1]),
         }),
         "rm" => PeerCommand::Remove(RemoveConfig {
-            what: What::parse(&args.operands()[0]),
+            what: what(&args, 0)?,
         }),
         other => unreachable!("{other} is in the table and not here"),
     };
-    Ok(PeerInvocation::Run(
-        globals(&args, environment)?,
-        Box::new(command),
-    ))
+    let globals = globals(&args, environment)?;
+    if globals.tracker.is_none() && command.needs_tracker() {
+        let failure = args.usage("", "no tracker given");
+        return Err(failure.with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
+    }
+    Ok(PeerInvocation::Run(globals, Box::new(command)))
 }
 
 fn globals(args: &Args, environment: Environment<'_>) -> Result<PeerGlobals, Failure> {
     let tracker = args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)?;
-    let Some(tracker) = tracker else {
-        return Err(args
-            .usage("", "no tracker given")
-            .with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
-    };
     Ok(PeerGlobals {
         tracker,
         output: OutputConfig {
@@ -291,11 +297,9 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
     ]);
     let seed = choice(&[("none", SeedMode::None), ("forever", SeedMode::Forever)]);
     Ok(GetConfig {
-        whats: args
-            .operands()
-            .iter()
-            .map(|text| What::parse(text))
-            .collect(),
+        whats: (0..args.operands().len())
+            .map(|at| what(args, at))
+            .collect::<Result<_, _>>()?,
         target: target(args, several)?,
         order: args.option("order", order)?.unwrap_or(PieceOrder::Rarest),
         peers: args.option("peers", peers)?.unwrap_or(PeerChoice::Random),
@@ -307,6 +311,16 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         stall: args.option("stall", parse_span)?.unwrap_or(STALL_DEFAULT),
         reach: reach(args, environment)?,
     })
+}
+
+/// Reads operand `at` as a WHAT; only a magnet link can be wrong.
+fn what(args: &Args, at: usize) -> Result<What, Failure> {
+    let read = |text: &str| What::parse(text).map_err(|error| error.to_string());
+    args.read("", &args.operands()[at], read)
+        .map_err(|failure| Failure {
+            code: ExitCode::BadMagnet,
+            ..failure
+        })
 }
 
 fn target(args: &Args, several: bool) -> Result<Target, Failure> {
@@ -325,7 +339,7 @@ fn status(args: &Args) -> Result<StatusConfig, Failure> {
         _ => Ok(PathBuf::from(text)),
     })?;
     Ok(StatusConfig {
-        what: What::parse(&args.operands()[0]),
+        what: what(args, 0)?,
         expect: match (count, hosts) {
             (None, None) => Expectation::Nothing,
             (Some(count), None) => Expectation::Count(count),

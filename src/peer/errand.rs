@@ -11,10 +11,11 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, read_list, scan,
+    Task, check_and_write, read_back, read_list, read_whole, scan,
 };
 use crate::swarm::Run;
-use crate::wire::metainfo::Metainfo;
+use crate::wire::metainfo::{Metainfo, MetainfoError};
+use crate::wire::torrent::{TORRENT_BYTES_MAX, Torrent};
 
 /// One errand; `job` says whose it is.
 #[derive(Debug)]
@@ -26,21 +27,8 @@ pub(super) struct Errand {
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Hash a piece; write it if it matches.
-    Check {
-        piece: u32,
-        buffer: PieceBuf,
-        expected: Digest20,
-        offset: u64,
-        files: Arc<PartFiles>,
-    },
-    /// Read a run for uploading.
-    Load {
-        run: Run,
-        buffer: PieceBuf,
-        offset: u64,
-        files: Files,
-    },
+    /// Read or write some of the content.
+    Piece(PieceWork),
     /// Put data on disk, then the record that vouches for it.
     Save {
         bits: BitsFile,
@@ -66,8 +54,45 @@ pub(super) enum Work {
     Look { files: Arc<SharedFiles> },
     /// Read a list of hosts.
     ReadHosts { path: PathBuf },
+    /// Read a `.torrent` file.
+    ReadTorrent { path: PathBuf },
     /// Turn a host name into addresses.
     Resolve { host: String, port: u16 },
+}
+
+/// What is to be done with a piece or a run.
+#[derive(Debug)]
+pub(super) enum PieceWork {
+    /// Hash a piece; write it if it matches.
+    Check {
+        piece: u32,
+        buffer: PieceBuf,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Write a run of a large piece, whatever it is.
+    Write {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Read a large piece back and hash it.
+    Verify {
+        piece: u32,
+        len: u32,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Read a run for uploading.
+    Load {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Files,
+    },
 }
 
 /// What became of an errand.
@@ -83,6 +108,15 @@ pub(super) enum Outcome {
     Checked {
         piece: u32,
         buffer: PieceBuf,
+        verdict: Verdict,
+    },
+    Written {
+        run: Run,
+        buffer: PieceBuf,
+        result: io::Result<()>,
+    },
+    Verified {
+        piece: u32,
         verdict: Verdict,
     },
     Loaded {
@@ -102,11 +136,14 @@ pub(super) enum Outcome {
     Opened(io::Result<Arc<SharedFiles>>),
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
+    Torrent(Result<Box<Torrent>, TorrentError>),
     Resolved(io::Result<Vec<SocketAddr>>),
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
         good: bool,
     },
+    /// A run was written or failed, which the swarm knows.
+    Stored,
     /// A run was read, and its buffer is home in the swarm.
     Read(io::Result<()>),
 }
@@ -186,6 +223,21 @@ impl Files {
     }
 }
 
+/// Why a `.torrent` file is not to be had.
+#[derive(Debug)]
+pub(super) enum TorrentError {
+    /// It could not be read.
+    Io(io::Error),
+    /// It is none, or one that must not be used.
+    Refused(MetainfoError),
+}
+
+fn read_torrent(path: &Path) -> Result<Box<Torrent>, TorrentError> {
+    let bytes = read_whole(path, TORRENT_BYTES_MAX as u64).map_err(TorrentError::Io)?;
+    let torrent = Torrent::from_bytes(&bytes).map_err(TorrentError::Refused)?;
+    Ok(Box::new(torrent))
+}
+
 fn look_at(path: &Path) -> io::Result<(Scan, Arc<SharedFiles>)> {
     let scan = scan(path)?;
     let files = SharedFiles::open(&scan.root, &scan.files, scan.single)?;
@@ -206,33 +258,7 @@ impl Task for Errand {
 impl Work {
     fn run(self) -> Outcome {
         match self {
-            Self::Check {
-                piece,
-                buffer,
-                expected,
-                offset,
-                files,
-            } => {
-                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
-                Outcome::Checked {
-                    piece,
-                    buffer,
-                    verdict,
-                }
-            }
-            Self::Load {
-                run,
-                mut buffer,
-                offset,
-                files,
-            } => {
-                let result = files.read_at(offset, buffer.bytes_mut());
-                Outcome::Loaded {
-                    run,
-                    buffer,
-                    result,
-                }
-            }
+            Self::Piece(work) => work.run(),
             Self::Save {
                 mut bits,
                 have,
@@ -264,9 +290,67 @@ impl Work {
             }
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
             Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
+            Self::ReadTorrent { path } => Outcome::Torrent(read_torrent(&path)),
             Self::Resolve { host, port } => {
                 let found = (host.as_str(), port).to_socket_addrs();
                 Outcome::Resolved(found.map(Iterator::collect))
+            }
+        }
+    }
+}
+
+impl PieceWork {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Check {
+                piece,
+                buffer,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
+                Outcome::Checked {
+                    piece,
+                    buffer,
+                    verdict,
+                }
+            }
+            Self::Write {
+                run,
+                buffer,
+                offset,
+                files,
+            } => {
+                let result = files.write_at(offset, buffer.bytes());
+                Outcome::Written {
+                    run,
+                    buffer,
+                    result,
+                }
+            }
+            Self::Verify {
+                piece,
+                len,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = read_back(&files, offset, len, &expected);
+                Outcome::Verified { piece, verdict }
+            }
+            Self::Load {
+                run,
+                mut buffer,
+                offset,
+                files,
+            } => {
+                let result = files.read_at(offset, buffer.bytes_mut());
+                Outcome::Loaded {
+                    run,
+                    buffer,
+                    result,
+                }
             }
         }
     }

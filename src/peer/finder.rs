@@ -1,8 +1,11 @@
-//! From what the user typed to one content: asks the tracker for it, and for its info dictionary where that is needed.
+//! From what the user typed to one content: reads the file that describes it, or asks the tracker for it, and for its
+//! info dictionary where that is needed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::job::{Context, refusal};
+use super::errand::{Outcome, TorrentError, Work};
+use super::job::{Context, read_failure, refusal};
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::InfoHash;
@@ -19,10 +22,14 @@ pub(super) struct Finder {
     /// Whether the info dictionary is wanted too.
     with_info: bool,
     stage: Stage,
+    /// The trackers that the file or the link names, in their tiers.
+    pub tiers: Vec<Vec<String>>,
 }
 
 #[derive(Debug)]
 enum Stage {
+    /// This file says it.
+    File(PathBuf),
     ByName(String),
     ByHash(String),
     Info(InfoHash),
@@ -65,17 +72,56 @@ impl Context<'_> {
 impl Finder {
     pub(super) fn new(command: &str, what: What, with_info: bool) -> Self {
         let title = format!("{command} {what}");
+        let mut tiers = Vec::new();
         let stage = match &what {
             What::Name(name) => Stage::ByName(name.clone()),
             What::PrefixOrName(text) => Stage::ByName(text.clone()),
             What::Hash(hash) => Stage::ByHash(hash.to_string()),
+            What::Torrent(path) => Stage::File(path.clone()),
+            What::Magnet(magnet) => {
+                // Each tracker of a link is a tier of its own, as in every client.
+                tiers.extend(magnet.trackers.iter().map(|url| vec![url.clone()]));
+                Stage::ByHash(magnet.info_hash.to_string())
+            }
         };
         Self {
             what,
             title,
             with_info,
             stage,
+            tiers,
         }
+    }
+
+    /// Begins with what needs no tracker.
+    pub(super) fn start(&self, cx: &mut Context<'_>) {
+        if let Stage::File(path) = &self.stage {
+            cx.submit(Work::ReadTorrent { path: path.clone() });
+        }
+    }
+
+    /// Takes what a worker did; `None` if it was something else, or if there is more to ask.
+    pub(super) fn done(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Outcome,
+    ) -> Option<Result<Found, Failure>> {
+        let Outcome::Torrent(read) = outcome else {
+            return None;
+        };
+        let torrent = match read {
+            Ok(torrent) => *torrent,
+            Err(error) => return Some(Err(torrent_failure(&self.title, &error))),
+        };
+        self.tiers = torrent.tiers;
+        if self.with_info {
+            return Some(Ok(Found::Meta(Arc::new(torrent.meta))));
+        }
+        self.stage = Stage::ByHash(torrent.meta.info_hash().to_string());
+        if cx.shell.tracker.client.is_ready() {
+            self.ask(cx);
+        }
+        None
     }
 
     /// For messages.
@@ -90,6 +136,7 @@ impl Finder {
             key: key.to_owned().into(),
         };
         let request = match &self.stage {
+            Stage::File(_) => return,
             Stage::ByName(name) => by(LookupBy::Name, name),
             Stage::ByHash(hash) => by(LookupBy::Hash, hash),
             Stage::Info(info_hash) => Request::GetInfo {
@@ -164,7 +211,7 @@ impl Finder {
                 "the tracker knows no such name, and no single info-hash that begins so",
                 "see shoal-peer ls for what there is, or give more digits",
             ),
-            What::Name(_) | What::Hash(_) => (
+            What::Name(_) | What::Hash(_) | What::Torrent(_) | What::Magnet(_) => (
                 "the tracker does not know it",
                 "see shoal-peer ls for what there is",
             ),
@@ -175,16 +222,31 @@ impl Finder {
 
     fn read_info(&self, expected: InfoHash, bytes: &[u8]) -> Result<Found, Failure> {
         let meta = Metainfo::from_info(bytes).map_err(|error| {
-            let code = match error {
-                MetainfoError::Unreadable(_) => ExitCode::UnreadableTorrent,
-                MetainfoError::NotAcceptable(_) => ExitCode::UnacceptableTorrent,
-            };
-            Failure::new(code, &self.title, error.to_string()).with_remedy("have it shared again")
+            Failure::new(code_of(error), &self.title, error.to_string())
+                .with_remedy("have it shared again")
         })?;
         if meta.info_hash() != expected {
             let why = "the tracker sent the description of another content";
             return Err(Failure::new(ExitCode::UnreadableTorrent, &self.title, why));
         }
         Ok(Found::Meta(Arc::new(meta)))
+    }
+}
+
+/// The failure of a `.torrent` file that is not to be had.
+pub(super) fn torrent_failure(what: &str, error: &TorrentError) -> Failure {
+    match error {
+        TorrentError::Io(error) => read_failure(what, error),
+        TorrentError::Refused(error) => {
+            let failure = Failure::new(code_of(*error), what, error.to_string());
+            failure.with_remedy("have it made again")
+        }
+    }
+}
+
+fn code_of(error: MetainfoError) -> ExitCode {
+    match error {
+        MetainfoError::Unreadable(_) => ExitCode::UnreadableTorrent,
+        MetainfoError::NotAcceptable(_) => ExitCode::UnacceptableTorrent,
     }
 }

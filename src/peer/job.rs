@@ -130,9 +130,12 @@ impl Job {
     /// The command begins.
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
         match self {
+            Self::Get(get) => get.start(cx),
             Self::Share(share) => share.start(cx),
             Self::Status(status) => status.start(cx),
-            _ => {}
+            Self::Verify(verify) => verify.start(cx),
+            Self::Remove(remove) => remove.start(cx),
+            Self::List(_) => {}
         }
     }
 
@@ -158,7 +161,8 @@ impl Job {
             Self::Share(share) => share.done(cx, outcome),
             Self::Verify(verify) => verify.done(cx, outcome),
             Self::Status(status) => status.done(cx, outcome),
-            Self::List(_) | Self::Remove(_) => {}
+            Self::Remove(remove) => remove.done(cx, outcome),
+            Self::List(_) => {}
         }
     }
 

@@ -131,16 +131,17 @@ impl PeerService {
             .last_error
             .as_ref()
             .map_or_else(String::new, |error| error.to_string().to_lowercase());
+        let host = tracker.addr.as_ref().map_or("", |addr| &addr.host);
         let (code, why, remedy) = if tracker.unresolved {
             (
                 ExitCode::NameResolution,
-                format!("no such host: {}: {error}", tracker.addr.host),
+                format!("no such host: {host}: {error}"),
                 "check the name in -t or SHOAL_TRACKER",
             )
         } else {
             (
                 ExitCode::Network,
-                format!("no tracker at {}: {error}", tracker.addr),
+                format!("no tracker at {}: {error}", tracker.name()),
                 "is shoal-tracker running? set -t or SHOAL_TRACKER",
             )
         };
@@ -266,6 +267,28 @@ impl PeerService {
                     },
                 );
                 Outcome::Judged { good }
+            }
+            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
+                let good = matches!(verdict, crate::base::Verdict::Good);
+                let verified = Input::Verified { piece, verdict };
+                transfer.swarm.handle_input(now, verified);
+                Outcome::Judged { good }
+            }
+            (
+                Outcome::Written {
+                    run,
+                    buffer,
+                    result,
+                },
+                Some(transfer),
+            ) => {
+                let written = Input::Written {
+                    run,
+                    buffer,
+                    result,
+                };
+                transfer.swarm.handle_input(now, written);
+                Outcome::Stored
             }
             (
                 Outcome::Loaded {
@@ -443,7 +466,7 @@ impl Service for PeerService {
     fn closed(&mut self, now: Time, conn: ConnId, why: Closed) {
         if self.shell.tracker.conn == Some(conn) {
             if !self.is_over {
-                log::info!("tracker {}: {why}", self.shell.tracker.addr);
+                log::info!("tracker {}: {why}", self.shell.tracker.name());
             }
             let error = match why {
                 Closed::Failed(error) => error,

@@ -225,7 +225,7 @@ impl Share {
                 self.give_up(cx, &failure);
             }
             Stage::Registering { meta, files } => {
-                let tracker = cx.shell.tracker.addr.to_string();
+                let tracker = cx.shell.tracker.name();
                 let (content, about) = (cx.job, about(&meta));
                 cx.tell(Event::Shared {
                     content,

@@ -156,10 +156,7 @@ impl Shell {
     pub(super) fn step(&mut self, step: Option<Step>) {
         let Some(step) = step else { return };
         match step {
-            Step::Resolve => {
-                let (host, port) = (self.tracker.addr.host.clone(), self.tracker.addr.port);
-                self.submit(NO_JOB, Work::Resolve { host, port });
-            }
+            Step::Resolve { host, port } => self.submit(NO_JOB, Work::Resolve { host, port }),
             Step::Dial(addr) => {
                 self.commands.push_back(Command::Connect {
                     addr,

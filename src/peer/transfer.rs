@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::errand::{Files, Work};
+use super::errand::{Files, PieceWork, Work};
 use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, PieceBuf, Time};
 use crate::reactor::{Closed, Command};
-use crate::swarm::{Config, Found, Geometry, Input, Output, Swarm};
+use crate::storage::PartFiles;
+use crate::swarm::{Config, Found, Geometry, Input, Output, Run, Swarm};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
     BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
@@ -205,20 +206,9 @@ impl Transfer {
                 Output::Broadcast { piece } => self.broadcast(piece, shell, links),
                 Output::Upload { peer } => links.touch(self.job, peer, shell),
                 Output::Check { piece, buffer } => self.check(piece, buffer, shell),
-                Output::Load { run, buffer } => {
-                    let offset =
-                        self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin);
-                    let files = self.files.clone();
-                    shell.submit(
-                        self.job,
-                        Work::Load {
-                            run,
-                            buffer,
-                            offset,
-                            files,
-                        },
-                    );
-                }
+                Output::Write { run, buffer } => self.write(run, buffer, shell),
+                Output::Verify { piece } => self.verify(piece, shell),
+                Output::Load { run, buffer } => self.load(run, buffer, shell),
                 Output::Connect { addr } => {
                     let tag = links.begin_dial(Dial {
                         job: self.job,
@@ -255,17 +245,56 @@ impl Transfer {
     }
 
     fn check(&self, piece: u32, buffer: PieceBuf, shell: &mut Shell) {
-        let Files::Part(files) = &self.files else {
-            unreachable!("nothing arrives of a content that is shared whole");
-        };
-        let work = Work::Check {
+        let work = PieceWork::Check {
             piece,
             buffer,
             expected: self.meta.piece_hash(piece),
             offset: self.swarm.geometry().piece_offset(piece),
-            files: files.clone(),
+            files: self.part_files(),
         };
-        shell.submit(self.job, work);
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn write(&self, run: Run, buffer: PieceBuf, shell: &mut Shell) {
+        let work = PieceWork::Write {
+            run,
+            buffer,
+            offset: self.run_offset(run),
+            files: self.part_files(),
+        };
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn verify(&self, piece: u32, shell: &mut Shell) {
+        let work = PieceWork::Verify {
+            piece,
+            len: self.swarm.geometry().piece_len(piece),
+            expected: self.meta.piece_hash(piece),
+            offset: self.swarm.geometry().piece_offset(piece),
+            files: self.part_files(),
+        };
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn load(&self, run: Run, buffer: PieceBuf, shell: &mut Shell) {
+        let work = PieceWork::Load {
+            run,
+            buffer,
+            offset: self.run_offset(run),
+            files: self.files.clone(),
+        };
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn part_files(&self) -> Arc<PartFiles> {
+        match &self.files {
+            Files::Part(files) => files.clone(),
+            Files::Shared(_) => unreachable!("nothing arrives of a content that is shared whole"),
+        }
+    }
+
+    fn run_offset(&self, run: Run) -> u64 {
+        self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin)
     }
 
     fn broadcast(&mut self, piece: u32, shell: &mut Shell, links: &mut Links) {

@@ -51,6 +51,15 @@ enum Event {
         piece: u32,
         buffer: PieceBuf,
     },
+    /// A worker has written a run of a large piece.
+    Written {
+        node: usize,
+        life: u32,
+        run: Run,
+        buffer: PieceBuf,
+    },
+    /// A worker has read a large piece back.
+    Verified { node: usize, life: u32, piece: u32 },
     /// A worker has read a run.
     Loaded {
         node: usize,
@@ -225,6 +234,13 @@ impl Simulation {
                 piece,
                 buffer,
             } => self.checked(node, life, piece, buffer),
+            Event::Written {
+                node,
+                life,
+                run,
+                buffer,
+            } => self.written(node, life, run, buffer),
+            Event::Verified { node, life, piece } => self.verified(node, life, piece),
             Event::Loaded {
                 node,
                 life,

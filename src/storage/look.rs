@@ -14,6 +14,27 @@ pub fn is_folder(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_dir())
 }
 
+/// The bytes of the file at `path`, of which there may be at most `bytes_max`.
+///
+/// # Errors
+/// With the path: `InvalidData` if it is no file, `FileTooLarge` if it is longer.
+pub fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let wrap = |error| at(path, error);
+    // What blocks in open, as a pipe without a writer does, is no file.
+    if !fs::metadata(path).map_err(wrap)?.is_file() {
+        return Err(failure(path, io::ErrorKind::InvalidData, "not a file"));
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(wrap)?;
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(wrap)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(failure(path, io::ErrorKind::FileTooLarge, "too long"));
+    }
+    Ok(bytes)
+}
+
 /// The lines of a short text, trimmed; empty ones and those that begin with `#` are left out.
 ///
 /// # Errors
@@ -40,6 +61,18 @@ pub fn read_list(path: &Path) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_whole_file_has_at_most_so_many_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        fs::write(&path, "12345").expect("written");
+        assert_eq!(read_whole(&path, 5).expect("read"), b"12345");
+        let kind = |path: &Path| read_whole(path, 4).expect_err("refused").kind();
+        assert_eq!(kind(&path), io::ErrorKind::FileTooLarge);
+        assert_eq!(kind(folder.path()), io::ErrorKind::InvalidData);
+        assert_eq!(kind(&path.join("none")), io::ErrorKind::NotADirectory);
+    }
 
     #[test]
     fn a_list_leaves_out_comments_and_refuses_what_is_no_list() {

@@ -9,7 +9,8 @@
 //! 1. a piece is in exactly one state, and `have` holds exactly those that are verified and written;
 //! 2. the picker holds exactly the missing pieces, and its counts are the sums over the links;
 //! 3. a block is asked for as often as links say that they asked for it;
-//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool;
+//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool, and what is asked
+//!    for has its home in one;
 //! 5. there is at most one link to a peer id, and none to a banned one.
 
 mod announcer;
@@ -27,8 +28,10 @@ mod peer;
 mod picker;
 mod pieces;
 mod requests;
+mod runs;
 mod timers;
 mod upload;
+mod view;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -40,12 +43,13 @@ use slab::Slab;
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
 pub use contacts::{Found, PeerOrder};
-pub use geometry::Geometry;
+pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
+pub use view::LinkView;
 
 use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
@@ -67,6 +71,8 @@ pub struct Config {
     pub pool: BufferPool,
     /// Most bytes in arriving and checked pieces, one piece excepted.
     pub arriving_bytes_max: usize,
+    /// Pieces of more bytes than this are written before they are checked.
+    pub whole_piece_bytes_max: u32,
     /// Most bytes in the upload cache.
     pub cache_bytes_max: usize,
     /// Which piece is asked for next.
@@ -97,6 +103,7 @@ impl Config {
             seed,
             pool,
             arriving_bytes_max: bytes / 4 * 3,
+            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             cache_bytes_max: bytes / 2,
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
@@ -163,6 +170,22 @@ pub enum Input<'a> {
         verdict: Verdict,
         /// Its buffer, which comes home.
         buffer: PieceBuf,
+    },
+    /// A worker has written a run of a large piece.
+    Written {
+        /// Which.
+        run: Run,
+        /// Its buffer, which comes home.
+        buffer: PieceBuf,
+        /// Whether it is on disk; the error names the path.
+        result: io::Result<()>,
+    },
+    /// A worker has read a large piece back, and hashed it.
+    Verified {
+        /// Which.
+        piece: u32,
+        /// What came of it.
+        verdict: Verdict,
     },
     /// A worker has read a run for uploading.
     Loaded {
@@ -233,6 +256,18 @@ pub enum Output {
         piece: u32,
         /// Its bytes.
         buffer: PieceBuf,
+    },
+    /// Write a run of a large piece where it belongs, unchecked.
+    Write {
+        /// Which; the length is the buffer's.
+        run: Run,
+        /// Its bytes.
+        buffer: PieceBuf,
+    },
+    /// Read a large piece back, all of which is written, and hash it.
+    Verify {
+        /// Which.
+        piece: u32,
     },
     /// Read a run from disk.
     Load {
@@ -396,7 +431,13 @@ impl Swarm {
                 piece,
                 verdict,
                 buffer,
-            } => self.checked(now, piece, verdict, buffer),
+            } => self.checked(now, piece, verdict, Some(buffer)),
+            Input::Written {
+                run,
+                buffer,
+                result,
+            } => self.run_written(now, run, buffer, result),
+            Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(now, peers, now),
             Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),
@@ -446,78 +487,15 @@ impl Swarm {
         self.arm_timers(now);
     }
 
-    /// The pieces that are verified and written.
-    pub fn have(&self) -> &Bitfield {
-        &self.have
-    }
-
-    /// The sizes of the content.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    /// Whether everything is here.
-    pub fn is_complete(&self) -> bool {
-        self.have.is_all()
-    }
-
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What each address sent and got.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Copies of the rarest missing piece among our neighbours; of any piece, when none is missing.
-    pub fn least_copies(&self) -> u32 {
-        u32::from(self.picker.rarest().unwrap_or(0)) + self.whole_count
-    }
-
-    /// Every link: its key, where the peer listens, what part of the content it has, and its rates down and up.
-    pub fn links(&self) -> impl Iterator<Item = LinkView> + '_ {
-        self.peers.iter().map(|(slot, peer)| LinkView {
-            key: PeerKey {
-                slot: slot as u32,
-                generation: peer.generation,
-            },
-            addr: peer.addr,
-            pieces_had: peer.has.count(),
-            down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
-            up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
-            is_interested: peer.is_interested,
-        })
-    }
-
-    /// Whether a link speaks the fast extension.
-    pub fn is_fast(&self, key: PeerKey) -> bool {
-        self.peer(key).is_some_and(|peer| peer.hello.fast)
-    }
-
-    /// Bytes of the pieces that are verified and written.
-    pub fn have_bytes(&self) -> u64 {
-        let missing = |piece| u64::from(self.geometry.piece_len(piece));
-        self.geometry.total_len() - self.have.zeros().map(missing).sum::<u64>()
-    }
-
-    /// Whether a worker still has a piece.
-    pub fn is_checking(&self) -> bool {
-        self.pieces
-            .iter()
-            .any(|piece| matches!(piece, PieceState::Checking(_)))
-    }
-
     /// Dials and admits nobody from now on. The shell closes the links that there are.
     pub fn stop(&mut self) {
         self.config.links_max = 0;
         self.contacts_changed = true;
     }
 
-    /// Number of links.
-    pub fn link_count(&self) -> usize {
-        self.peers.len()
+    /// Whether a piece of `len` bytes is written before it is checked.
+    fn is_large(&self, len: u32) -> bool {
+        len > self.config.whole_piece_bytes_max
     }
 
     fn peer(&self, key: PeerKey) -> Option<&Peer> {
@@ -542,23 +520,6 @@ impl Swarm {
     fn send(&mut self, peer: PeerKey, message: Message<'static>) {
         self.outputs.push_back(Output::Send { peer, message });
     }
-}
-
-/// A link, as seen from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkView {
-    /// Which.
-    pub key: PeerKey,
-    /// Where the peer listens.
-    pub addr: SocketAddr,
-    /// How many pieces it has.
-    pub pieces_had: u32,
-    /// What it sends us.
-    pub down_bytes_per_second: u64,
-    /// What we send it.
-    pub up_bytes_per_second: u64,
-    /// Whether it wants something of us.
-    pub is_interested: bool,
 }
 
 #[cfg(test)]

@@ -123,6 +123,10 @@ impl Get {
         self.title.clone()
     }
 
+    pub(in crate::peer) fn start(&mut self, cx: &mut Context<'_>) {
+        self.finder.start(cx);
+    }
+
     pub(in crate::peer) fn ready(&mut self, cx: &mut Context<'_>) {
         match self.stage {
             Stage::Finding => self.finder.ask(cx),
@@ -238,6 +242,10 @@ impl Get {
             }
             Outcome::Finished(result) => self.finished(cx, result),
             Outcome::Read(Err(error)) => self.disk_failed(cx, &error),
+            outcome if matches!(self.stage, Stage::Finding) && !self.is_over => {
+                let found = self.finder.done(cx, outcome);
+                self.found(cx, found);
+            }
             _ => {}
         }
     }
