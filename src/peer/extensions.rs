@@ -104,7 +104,7 @@ pub(super) fn put_handshake(
         version: Some(concat!("Shoal ", env!("CARGO_PKG_VERSION")).to_owned()),
         port: Some(listen_port),
         your_ip: Some(remote.ip()),
-        upload_only: swarm.is_complete().then_some(true),
+        upload_only: swarm.wants_nothing().then_some(true),
         messages: offered
             .map(|extension| (extension, extension.id()))
             .collect(),

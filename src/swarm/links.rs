@@ -155,7 +155,7 @@ impl Swarm {
         }
         let ip = hello.remote.ip();
         let is_same_host = first.remote.ip() == ip;
-        if !hello.id.is_shoal() {
+        if !hello.id.is_native() {
             return is_same_host && hello.greeted_at < first.greeted_at;
         }
         let ours_is_right = self.config.id > hello.id;
@@ -221,7 +221,7 @@ impl Swarm {
                 .ones()
                 .for_each(|piece| self.picker.decrease(piece));
         }
-        let of_use = !(self.is_complete() && (peer.has.is_all() || peer.is_upload_only));
+        let of_use = !(self.wants_nothing() && (peer.has.is_all() || peer.is_upload_only));
         self.contacts.unlinked(now, key, of_use, &mut self.rng);
         let Hello { id, remote, .. } = peer.hello;
         if self.ledger.is_banned(Some(id), remote) {
@@ -259,7 +259,7 @@ impl Swarm {
 
     /// Dials every contact that is due, as far as links are wanted.
     pub(super) fn dial(&mut self, now: Time) {
-        let leechers_only = self.is_complete();
+        let leechers_only = self.wants_nothing();
         while self.wants_links() {
             let order = self.config.peer_order;
             let due = self
@@ -297,7 +297,7 @@ impl Swarm {
     /// Whether more contacts would help.
     pub(super) fn lacks_peers(&self) -> bool {
         let links = self.peers.len();
-        !self.is_complete()
+        !self.wants_nothing()
             && links < LINKS_WANTED
             && links + self.contacts.open_count(false) < LINKS_WANTED
     }
@@ -349,7 +349,7 @@ impl Swarm {
         peer.addr.set_port(port);
         let (id, addr) = (peer.hello.id, peer.addr);
         peer.account = self.ledger.open(addr);
-        if !id.is_shoal() && port >= PORT_MIN {
+        if !id.is_native() && port >= PORT_MIN {
             // Of our own kind we hear from the tracker; another may be known to nobody, and is dialled if this link breaks.
             let (id, addrs, is_seed) = (Some(id), vec![addr], false);
             self.contacts.add(&Found { id, addrs, is_seed }, now);
@@ -359,7 +359,7 @@ impl Swarm {
 
     /// Says whether we want something of a peer, if that has changed; two who have everything part.
     pub(super) fn update_interest(&mut self, key: PeerKey) {
-        let complete = self.is_complete();
+        let (complete, upload_only) = (self.wants_nothing(), self.config.is_upload_only);
         let Some(peer) = self.peer_mut(key) else {
             return;
         };
@@ -368,7 +368,7 @@ impl Swarm {
         if complete && needs_nothing {
             return self.disconnect(key, Reason::BothComplete);
         }
-        let wants = peer.wanted_count > 0;
+        let wants = peer.wanted_count > 0 && !upload_only;
         if wants != peer.am_interested {
             peer.am_interested = wants;
             self.send(

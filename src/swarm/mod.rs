@@ -91,6 +91,8 @@ pub struct Config {
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether what is missing stays missing (BEP 21): only what is here is served.
+    pub is_upload_only: bool,
 }
 
 impl Config {
@@ -113,6 +115,7 @@ impl Config {
             exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            is_upload_only: false,
         }
     }
 }

@@ -40,6 +40,11 @@ impl Swarm {
         self.have.is_all()
     }
 
+    /// Whether nothing more is wanted: everything is here, or only what is here is served.
+    pub fn wants_nothing(&self) -> bool {
+        self.config.is_upload_only || self.is_complete()
+    }
+
     /// Counts since the start.
     pub fn counts(&self) -> Counts {
         self.counts
