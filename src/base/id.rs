@@ -32,6 +32,9 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// The client that we are (BEP 20), before its version.
+const CLIENT: &[u8; 3] = b"-SH";
+
 impl PeerId {
     /// Our peer ids: the client's mark (BEP 20), then twelve random bytes.
     pub fn from_random(random: [u8; 12]) -> Self {
@@ -40,10 +43,9 @@ impl PeerId {
         Self(id)
     }
 
-    /// Whether it is one of ours by its mark, of whatever version. Anybody can take it on: it tells whose habits to
-    /// expect, not whom to trust.
-    pub fn is_shoal(&self) -> bool {
-        self.0.starts_with(b"-SH") && self.0[7] == b'-'
+    /// Whether it says that it is a program like ours. That is a hint: anybody may say so.
+    pub fn is_native(&self) -> bool {
+        self.0.starts_with(CLIENT)
     }
 }
 
@@ -93,11 +95,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_peer_ids_are_known_by_their_mark() {
-        assert!(PeerId::from_random([7; 12]).is_shoal());
-        assert!(PeerId(*b"-SH9999-............").is_shoal());
-        assert!(!PeerId(*b"-LT2080-............").is_shoal());
-        assert!(!PeerId([b'-'; 20]).is_shoal());
+    fn our_ids_say_what_we_are() {
+        assert!(PeerId::from_random([7; 12]).is_native());
+        assert!(!PeerId(*b"-TR3000-............").is_native());
     }
 
     #[test]

@@ -8,38 +8,54 @@ use crate::cli::{PeerTotal, Summary};
 
 /// What the last line says: of the job where there is one kind, summed up where there are several.
 pub(super) fn summary(jobs: &[Job], transfers: &[Option<Transfer>]) -> Summary {
-    let mut peers: Vec<PeerTotal> = Vec::new();
-    let (mut down, mut up, mut hash_fail) = (0, 0, 0);
+    let mut moved = Moved::default();
     for transfer in transfers.iter().flatten() {
         let counts = transfer.swarm.counts();
-        down += counts.down_bytes;
-        up += counts.up_bytes;
-        hash_fail += counts.hash_fail_count as u32;
+        moved.down_bytes += counts.down_bytes;
+        moved.up_bytes += counts.up_bytes;
+        moved.hash_fail += counts.hash_fail_count as u32;
         for account in transfer.swarm.ledger().accounts() {
             add_total(
-                &mut peers,
+                &mut moved.peers,
                 account.addr,
                 account.down_bytes,
                 account.up_bytes,
             );
         }
     }
-    match jobs.first() {
-        Some(Job::Get(_)) => Summary::Get {
-            down_bytes: down,
-            up_bytes: up,
-            hash_fail,
-            peers,
-        },
-        Some(Job::Share(_) | Job::Seed(_)) => Summary::Share {
-            up_bytes: up,
-            peers,
-        },
-        Some(Job::Create(create)) => create.summary(),
-        Some(Job::Export(export)) => export.summary(),
-        Some(Job::Status(status)) => status.summary(),
-        Some(Job::Verify(verify)) => verify.summary(),
-        _ => Summary::Plain,
+    jobs.first()
+        .map_or(Summary::Plain, |job| job.summary(moved))
+}
+
+/// What all transfers of a command moved.
+#[derive(Debug, Default)]
+struct Moved {
+    down_bytes: u64,
+    up_bytes: u64,
+    hash_fail: u32,
+    peers: Vec<PeerTotal>,
+}
+
+impl Job {
+    /// What the last line says of it; of `get`, `share` and `seed` it sums up `moved`.
+    fn summary(&self, moved: Moved) -> Summary {
+        match self {
+            Self::Get(_) => Summary::Get {
+                down_bytes: moved.down_bytes,
+                up_bytes: moved.up_bytes,
+                hash_fail: moved.hash_fail,
+                peers: moved.peers,
+            },
+            Self::Share(_) | Self::Seed(_) => Summary::Share {
+                up_bytes: moved.up_bytes,
+                peers: moved.peers,
+            },
+            Self::Create(create) => create.summary(),
+            Self::Export(export) => export.summary(),
+            Self::Status(status) => status.summary(),
+            Self::Verify(verify) => verify.summary(),
+            Self::Show(_) | Self::List(_) | Self::Remove(_) => Summary::Plain,
+        }
     }
 }
 

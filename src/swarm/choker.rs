@@ -142,7 +142,7 @@ impl Swarm {
 impl Peer {
     fn note_choke_change(&mut self, now: Time) {
         self.choke_changed_at = now;
-        if !self.hello.id.is_shoal() {
+        if !self.hello.id.is_native() {
             self.choke_kept_until = now + FOREIGN_CHOKE_TIME_MIN;
         }
     }

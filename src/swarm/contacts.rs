@@ -109,7 +109,7 @@ impl Contact {
     /// How long to wait after so many failures.
     fn backoff(&self) -> Duration {
         let backoff = BACKOFF_MIN * 2u32.pow(self.failure_count.min(20) - 1);
-        let is_ours = self.id.is_some_and(|id| id.is_shoal());
+        let is_ours = self.id.is_some_and(|id| id.is_native());
         backoff.min(if is_ours {
             BACKOFF_MAX
         } else {

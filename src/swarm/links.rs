@@ -164,7 +164,7 @@ impl Swarm {
         }
         let ip = hello.remote.ip();
         let is_same_host = first.remote.ip() == ip;
-        if !hello.id.is_shoal() {
+        if !hello.id.is_native() {
             return is_same_host && hello.greeted_at < first.greeted_at;
         }
         let ours_is_right = self.config.id > hello.id;
@@ -358,7 +358,7 @@ impl Swarm {
         peer.addr.set_port(port);
         let (id, addr) = (peer.hello.id, peer.addr);
         peer.account = self.ledger.open(addr);
-        if !id.is_shoal() && port >= PORT_MIN {
+        if !id.is_native() && port >= PORT_MIN {
             // Of our own kind we hear from the tracker; another may be known to nobody, and is dialled if this link breaks.
             let (id, addrs, is_seed) = (Some(id), vec![addr], false);
             self.contacts.add(&Found { id, addrs, is_seed }, now);

@@ -32,6 +32,7 @@ mod requests;
 mod runs;
 mod timers;
 mod upload;
+mod view;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -50,6 +51,7 @@ pub use links::Reason;
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
+pub use view::LinkView;
 
 use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
@@ -490,74 +492,6 @@ impl Swarm {
         self.arm_timers(now);
     }
 
-    /// The pieces that are verified and written.
-    pub fn have(&self) -> &Bitfield {
-        &self.have
-    }
-
-    /// The sizes of the content.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    /// Whether everything is here.
-    pub fn is_complete(&self) -> bool {
-        self.have.is_all()
-    }
-
-    /// Whether nothing more is wanted: everything is here, or only what is here is served.
-    pub fn wants_nothing(&self) -> bool {
-        self.config.is_upload_only || self.is_complete()
-    }
-
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What each address sent and got.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Copies of the rarest missing piece among our neighbours; of any piece, when none is missing.
-    pub fn least_copies(&self) -> u32 {
-        u32::from(self.picker.rarest().unwrap_or(0)) + self.whole_count
-    }
-
-    /// Every link: its key, where the peer listens, what part of the content it has, and its rates down and up.
-    pub fn links(&self) -> impl Iterator<Item = LinkView> + '_ {
-        self.peers.iter().map(|(slot, peer)| LinkView {
-            key: PeerKey {
-                slot: slot as u32,
-                generation: peer.generation,
-            },
-            addr: peer.addr,
-            pieces_had: peer.has.count(),
-            down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
-            up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
-            is_interested: peer.is_interested,
-        })
-    }
-
-    /// Whether a link speaks the fast extension.
-    pub fn is_fast(&self, key: PeerKey) -> bool {
-        self.peer(key).is_some_and(|peer| peer.hello.fast)
-    }
-
-    /// Bytes of the pieces that are verified and written.
-    pub fn have_bytes(&self) -> u64 {
-        let missing = |piece| u64::from(self.geometry.piece_len(piece));
-        self.geometry.total_len() - self.have.zeros().map(missing).sum::<u64>()
-    }
-
-    /// Whether a worker still has a piece.
-    pub fn is_checking(&self) -> bool {
-        self.pieces
-            .iter()
-            .any(|piece| matches!(piece, PieceState::Checking(_)))
-    }
-
     /// Dials and admits nobody from now on. The shell closes the links that there are.
     pub fn stop(&mut self) {
         self.config.links_max = 0;
@@ -567,11 +501,6 @@ impl Swarm {
     /// Whether a piece of `len` bytes is written before it is checked.
     fn is_large(&self, len: u32) -> bool {
         len > self.config.whole_piece_bytes_max
-    }
-
-    /// Number of links.
-    pub fn link_count(&self) -> usize {
-        self.peers.len()
     }
 
     fn peer(&self, key: PeerKey) -> Option<&Peer> {
@@ -596,23 +525,6 @@ impl Swarm {
     fn send(&mut self, peer: PeerKey, message: Message<'static>) {
         self.outputs.push_back(Output::Send { peer, message });
     }
-}
-
-/// A link, as seen from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkView {
-    /// Which.
-    pub key: PeerKey,
-    /// Where the peer listens.
-    pub addr: SocketAddr,
-    /// How many pieces it has.
-    pub pieces_had: u32,
-    /// What it sends us.
-    pub down_bytes_per_second: u64,
-    /// What we send it.
-    pub up_bytes_per_second: u64,
-    /// Whether it wants something of us.
-    pub is_interested: bool,
 }
 
 #[cfg(test)]

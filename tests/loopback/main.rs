@@ -9,4 +9,5 @@ mod commands;
 mod disks;
 mod failures;
 mod hostile;
+mod large;
 mod trackers;

@@ -295,7 +295,7 @@ impl InfoFetch {
         if first.dialled == second.dialled || first.remote.ip() != second.remote.ip() {
             return false;
         }
-        if !second.id.is_shoal() {
+        if !second.id.is_native() {
             return second.greeted_at < first.greeted_at;
         }
         second.dialled == (self.own_id > second.id)

@@ -245,90 +245,124 @@ fn any_addr(rng: &mut Rng) -> SocketAddr {
     (ip, port).into()
 }
 
-/// Tells and links at random; whoever was told anything must know by it exactly what a naive model says.
+/// Links that come and go, and what a naive model says of each: where it listens, and of whom it was told.
+struct Town {
+    rig: Rig,
+    rng: Rng,
+    next: u8,
+    people: BTreeMap<PeerKey, (Option<SocketAddr>, BTreeSet<SocketAddr>)>,
+}
+
+impl Town {
+    fn new(seed: u64) -> Self {
+        Self {
+            rig: Rig::getter(2),
+            rng: Rng::new(seed),
+            next: 1,
+            people: BTreeMap::new(),
+        }
+    }
+
+    fn arrive(&mut self) {
+        let listens_at = (self.rng.below(4) > 0).then(|| addr(self.next));
+        let peer = self.rig.link_foreign(self.next);
+        let said = wants_exchange(true, listens_at.map(|addr| addr.port()));
+        self.rig.input(Input::Extended { peer, said });
+        self.people.insert(peer, (listens_at, BTreeSet::new()));
+        self.next += 1;
+    }
+
+    fn step(&mut self) {
+        let at = self.rng.below(self.people.len().max(1));
+        let at = self.people.keys().nth(at).copied();
+        match (self.rng.below(6), at) {
+            (0 | 1, _) if self.next < 200 => self.arrive(),
+            (2, Some(peer)) => {
+                self.rig.input(Input::Disconnected { peer });
+                self.people.remove(&peer);
+            }
+            (3, Some(peer)) => {
+                let mut some = || {
+                    let count = self.rng.below(60);
+                    let addrs = (0..count).map(|_| any_addr(&mut self.rng));
+                    addrs.collect::<Vec<_>>()
+                };
+                let mut message = named(some());
+                message.dropped = some();
+                tell(&mut self.rig, peer, &message);
+            }
+            _ => {
+                let time = Duration::from_millis(self.rng.below(40_000) as u64);
+                self.rig.pass(time);
+            }
+        }
+        for (peer, reason) in std::mem::take(&mut self.rig.closed) {
+            assert_eq!(reason, Reason::Silent);
+            self.people.remove(&peer);
+        }
+    }
+
+    /// Everybody notes what it was told.
+    fn listen(&mut self) {
+        for (to, message) in tales(&mut self.rig) {
+            assert!(message.added.len() <= EXCHANGED_MAX);
+            assert!(message.dropped.len() <= EXCHANGED_MAX);
+            let Some((_, believes)) = self.people.get_mut(&to) else {
+                continue;
+            };
+            for gone in message.dropped {
+                assert!(believes.remove(&gone), "it was never told of {gone}");
+            }
+            for peer in message.added {
+                assert!(believes.insert(peer.addr), "told twice of {}", peer.addr);
+            }
+        }
+    }
+
+    /// Nobody is dialled whom nobody should be.
+    fn dial(&mut self) {
+        let open_count = self.rig.swarm.contacts.open_count(false);
+        assert!(open_count <= HEARSAY_MAX + usize::from(self.next));
+        for addr in dials(&mut self.rig) {
+            assert!(addr.port() >= 1024, "{addr}");
+            let IpAddr::V4(ip) = addr.ip() else {
+                unreachable!("all are v4");
+            };
+            assert!(matches!(ip.octets()[0], 8 | 10), "{addr}");
+            self.rig.input(Input::DialFailed { addr });
+        }
+    }
+
+    /// Nothing changes for a while, and everybody is still there.
+    fn rest(&mut self) {
+        for _ in 0..5 {
+            let peers: Vec<PeerKey> = self.people.keys().copied().collect();
+            for peer in peers {
+                self.rig.receive(peer, Message::KeepAlive);
+            }
+            self.rig.pass(TELL_EVERY + TELL_AFTER);
+            self.listen();
+        }
+    }
+}
+
 #[test]
 fn whatever_comes_and_goes_every_peer_is_told_the_truth() {
     for seed in 1..=60 {
         println!("seed {seed}");
-        let mut rng = Rng::new(seed);
-        let mut rig = Rig::getter(2);
-        // By link: where it listens, what it believes, and when it was last told.
-        let mut world: BTreeMap<PeerKey, (Option<SocketAddr>, BTreeSet<SocketAddr>, Time)> =
-            BTreeMap::new();
-        let mut next = 1;
+        let mut town = Town::new(seed);
         for _ in 0..300 {
-            let at = world.keys().nth(rng.below(world.len().max(1))).copied();
-            match rng.below(6) {
-                0 | 1 if next < 200 => {
-                    let listens = rng.below(4) > 0;
-                    let peer = rig.link_foreign(next);
-                    let said = wants_exchange(true, listens.then_some(6881));
-                    rig.input(Input::Extended { peer, said });
-                    let listens_at = listens.then(|| addr(next));
-                    world.insert(peer, (listens_at, BTreeSet::new(), Time::ZERO));
-                    next += 1;
-                }
-                2 if at.is_some() => {
-                    let peer = at.expect("it was just seen");
-                    rig.input(Input::Disconnected { peer });
-                    world.remove(&peer);
-                }
-                3 if at.is_some() => {
-                    let message = PeerExchange {
-                        added: named((0..rng.below(60)).map(|_| any_addr(&mut rng))).added,
-                        dropped: (0..rng.below(60)).map(|_| any_addr(&mut rng)).collect(),
-                    };
-                    tell(&mut rig, at.expect("it was just seen"), &message);
-                }
-                _ => rig.pass(Duration::from_millis(rng.below(40_000) as u64)),
-            }
-            for (peer, reason) in std::mem::take(&mut rig.closed) {
-                assert_eq!(reason, Reason::Silent);
-                world.remove(&peer);
-            }
-            for (to, message) in tales(&mut rig) {
-                assert!(message.added.len() <= EXCHANGED_MAX);
-                assert!(message.dropped.len() <= EXCHANGED_MAX);
-                let Some((_, believes, _)) = world.get_mut(&to) else {
-                    continue;
-                };
-                for gone in message.dropped {
-                    assert!(believes.remove(&gone), "it was never told of {gone}");
-                }
-                for peer in message.added {
-                    assert!(believes.insert(peer.addr), "told twice of {}", peer.addr);
-                }
-            }
-            assert!(rig.swarm.contacts.open_count(false) <= HEARSAY_MAX + world.len());
-            for addr in dials(&mut rig) {
-                assert!(addr.port() >= 1024, "{addr}");
-                let IpAddr::V4(ip) = addr.ip() else {
-                    unreachable!("all are v4");
-                };
-                assert!(matches!(ip.octets()[0], 8 | 10), "{addr}");
-                rig.input(Input::DialFailed { addr });
-            }
+            town.step();
+            town.listen();
+            town.dial();
         }
-        // When nothing changes any more, everybody learns everything, a message a minute.
-        for _ in 0..5 {
-            let peers: Vec<PeerKey> = world.keys().copied().collect();
-            for peer in peers {
-                rig.receive(peer, Message::KeepAlive);
-            }
-            rig.pass(TELL_EVERY + TELL_AFTER);
-            for (to, message) in tales(&mut rig) {
-                let (_, believes, _) = world.get_mut(&to).expect("it is linked");
-                message.dropped.iter().for_each(|gone| {
-                    believes.remove(gone);
-                });
-                believes.extend(message.added.iter().map(|peer| peer.addr));
-            }
-        }
-        let listening: BTreeSet<SocketAddr> = world
+        town.rest();
+        let listening = town
+            .people
             .values()
-            .filter_map(|(listens_at, ..)| *listens_at)
-            .collect();
-        for (listens_at, believes, _) in world.values() {
+            .filter_map(|(listens_at, _)| *listens_at);
+        let listening: BTreeSet<SocketAddr> = listening.collect();
+        for (listens_at, believes) in town.people.values() {
             let mut others = listening.clone();
             listens_at.map(|own| others.remove(&own));
             assert_eq!(*believes, others);

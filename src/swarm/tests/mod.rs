@@ -4,6 +4,7 @@ mod any_order;
 mod exchange;
 mod fetching;
 mod foreign;
+mod large;
 mod linking;
 mod refusals;
 mod serving;
@@ -24,6 +25,7 @@ struct Rig {
     rest: Vec<Output>,
 }
 
+/// The id of peer `number`, a program like ours.
 fn id(number: u8) -> PeerId {
     PeerId::from_random([number; 12])
 }
