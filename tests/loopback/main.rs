@@ -10,4 +10,5 @@ mod disks;
 mod failures;
 mod hostile;
 mod large;
+mod magnet;
 mod trackers;
