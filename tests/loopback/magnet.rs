@@ -202,9 +202,9 @@ fn start_get(world: &World, whats: &[&str], more: &[&str]) -> Running {
 #[test]
 fn a_magnet_link_that_names_a_peer_is_enough() {
     let world = World::new();
-    folder(&world, "folder", 1500);
+    folder(&world, "folder", 800);
     let (share, meta, addr) = shared(&world, "folder");
-    assert!(meta.info().len() > 100_000, "several pieces");
+    assert!(meta.info().len() > 65_536, "several pieces");
     let link = magnet(meta.info_hash(), &[addr]);
     let got = start_get(&world, &[&link], &[]).end().exits(0);
     assert_same(&world.path("folder"), &world.path("got/folder"));
