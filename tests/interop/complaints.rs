@@ -55,8 +55,8 @@ fn libtorrent(line: &str) -> bool {
         "End of file",
         "Connection reset by peer",
         "Connection refused",
-        // We speak TCP only.
-        "(uTP) [connect]",
+        // That is not us: we speak TCP only.
+        "(uTP)",
     ];
     let Some((kind, rest)) = line.split_once(' ') else {
         return false;
