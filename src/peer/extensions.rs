@@ -170,8 +170,8 @@ pub(super) fn put_handshake(
         version: Some(concat!("Shoal ", env!("CARGO_PKG_VERSION")).to_owned()),
         port: Some(listen_port),
         your_ip: Some(remote.ip()),
-        upload_only: swarm.wants_nothing().then_some(true),
         metadata_size: Some(info_len as u32),
+        upload_only: swarm.wants_nothing().then_some(true),
         messages: offered
             .map(|extension| (extension, extension.id()))
             .collect(),
@@ -183,6 +183,8 @@ pub(super) fn put_handshake(
 mod tests {
     use super::*;
     use crate::wire::metadata::METADATA_PIECE_LEN;
+
+    const NOTHING: [u8; 0] = [];
 
     fn payload(message: &MetadataMessage<'_>) -> Vec<u8> {
         let mut out = Vec::new();
@@ -237,8 +239,8 @@ mod tests {
     #[test]
     fn a_piece_of_the_info_dictionary_is_sent_when_there_is_room() {
         let (mut serving, info) = (serving(), vec![5; 20_000]);
-        assert_eq!(ask(&mut serving, 1, info.len()), [0_u8; 0]);
-        assert_eq!(ask(&mut serving, 0, info.len()), [0_u8; 0]);
+        assert_eq!(ask(&mut serving, 1, info.len()), NOTHING);
+        assert_eq!(ask(&mut serving, 0, info.len()), NOTHING);
         let sent = sent(&mut serving, &info);
         assert_eq!(messages(&sent), [(true, 1), (true, 0)]);
         assert!(sent.len() > info.len() && sent.len() < info.len() + 200);
@@ -251,14 +253,14 @@ mod tests {
             let out = ask(&mut serving, piece, info_len);
             assert_eq!(messages(&out), [(false, piece)]);
         }
-        assert_eq!(sent(&mut serving, &[1; 100]), [0_u8; 0]);
+        assert_eq!(sent(&mut serving, &[1; 100]), NOTHING);
     }
 
     #[test]
     fn requests_beyond_the_limit_are_rejected() {
         let (mut serving, info) = (serving(), vec![1; 100]);
         for _ in 0..INFO_REQUESTS_MAX {
-            assert_eq!(ask(&mut serving, 0, info.len()), [0_u8; 0]);
+            assert_eq!(ask(&mut serving, 0, info.len()), NOTHING);
         }
         let out = ask(&mut serving, 0, info.len());
         assert_eq!(messages(&out), [(false, 0)]);
@@ -277,17 +279,17 @@ mod tests {
         let mut outbox = Outbox::default();
         serving.send(&info, &mut outbox);
         let queued = outbox.len();
-        let wanted = Outbox::BULK_BYTES_LOW..Outbox::BULK_BYTES_LOW + 17_000;
-        assert!(wanted.contains(&queued));
+        let room = Outbox::BULK_BYTES_LOW..Outbox::BULK_BYTES_LOW + 17_000;
+        assert!(room.contains(&queued));
         assert!(serving.waiting.len() > INFO_REQUESTS_MAX / 2);
     }
 
     #[test]
     fn who_gave_no_number_gets_no_answer_and_garbage_is_a_fault() {
         let mut serving = InfoServing::default();
-        assert_eq!(ask(&mut serving, 0, 100), [0_u8; 0]);
-        assert_eq!(ask(&mut serving, 9, 100), [0_u8; 0]);
-        assert_eq!(sent(&mut serving, &[1; 100]), [0_u8; 0]);
+        assert_eq!(ask(&mut serving, 0, 100), NOTHING);
+        assert_eq!(ask(&mut serving, 9, 100), NOTHING);
+        assert_eq!(sent(&mut serving, &[1; 100]), NOTHING);
         let garbage = serving.received(b"d1:", 100, &mut Vec::new());
         assert!(matches!(garbage, Err(Closed::Fault(_))));
         let unknown = serving.received(b"d8:msg_typei9ee", 100, &mut Vec::new());
