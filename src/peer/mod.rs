@@ -6,6 +6,7 @@
 
 mod announce;
 mod errand;
+mod extensions;
 mod finder;
 mod fleet;
 mod get;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::announce::is_announce_dial;
 use super::errand::{Done, Outcome};
 use super::job::{Context, Job, refusal};
-use super::shell::{NO_JOB, Shell, TRACKER_DIAL, TRACKER_NAME};
+use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
 use super::summary::summary;
 use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
 use super::transfer::{News, Transfer};
@@ -283,15 +283,7 @@ impl PeerService {
 
     fn done(&mut self, now: Time, done: Done) {
         if done.job == NO_JOB {
-            if let Outcome::Resolved { number, result } = done.result {
-                if number == TRACKER_NAME {
-                    let step = self.shell.tracker.resolved(now, result);
-                    self.shell.step(step);
-                } else {
-                    self.shell.announces.resolved(now, number, result);
-                }
-            }
-            return;
+            return self.shell.resolved(now, done.result);
         }
         let at = done.job;
         let outcome = match (done.result, &mut self.transfers[at]) {

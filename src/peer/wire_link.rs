@@ -4,17 +4,18 @@
 //! socket to their place in the piece's buffer; the swarm is told where they are, never given them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::extensions::{self, Extensions};
 use super::shell::{Dial, Shell};
 use super::transfer::Transfer;
 use crate::base::{PeerId, Time};
 use crate::reactor::{Closed, Command, ConnId, Outbox};
 use crate::swarm::{Hello, Input, PeerKey, Swarm};
-use crate::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake};
 use crate::wire::peer::{BlockRequest, Handshake, Message, put_piece_header};
 use crate::wire::peer_decoder::{Decoder, DecoderLimits, Event};
+use crate::wire::peer_exchange::PeerExchange;
 
 /// How long a conn may take until its handshake is whole, whatever it sends meanwhile (libtorrent: 10 s).
 const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -22,8 +23,8 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 const CONTROL_BYTES_MAX: usize = 1 << 20;
 /// Conns that have not finished their handshake.
 const GREETINGS_MAX: usize = 256;
-/// Requests that we keep queued for one peer, as we tell it (`reqq`, BEP 10): 512 is what most clients tell.
-const REQUESTS_TAKEN_MAX: u32 = 512;
+/// Of these, how many from one IP address that is not loopback.
+const GREETINGS_PER_IP_MAX: usize = 32;
 /// Control memory that a link keeps when all is sent.
 const OUT_BYTES_KEPT: usize = 16 << 10;
 
@@ -36,8 +37,10 @@ struct Link {
     decoder: Decoder,
     /// Control bytes to be sent.
     out: Vec<u8>,
-    /// The other side speaks the extension protocol.
-    extended: bool,
+    /// What both speak of the extension protocol, if the other side speaks it.
+    extensions: Option<Extensions>,
+    /// When it was opened.
+    opened_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +110,7 @@ impl Links {
         transfers: &[Option<Transfer>],
         shell: &mut Shell,
     ) -> bool {
-        if dial.is_none() && self.greeting_count >= GREETINGS_MAX {
+        if dial.is_none() && self.is_crowded(remote.ip()) {
             return false;
         }
         let mut link = Link {
@@ -116,7 +119,8 @@ impl Links {
             stage: Stage::Greeting(dial),
             decoder: Decoder::new(DecoderLimits::default()),
             out: Vec::new(),
-            extended: false,
+            extensions: None,
+            opened_at: now,
         };
         if let Some(transfer) = dial.and_then(|dial| transfers[dial.job].as_ref()) {
             Handshake::new(transfer.meta.info_hash(), self.id).encode(&mut link.out);
@@ -165,7 +169,9 @@ impl Links {
             match event {
                 Event::Handshake(_) => return Err(Closed::Fault("a second handshake")),
                 Event::Message(Message::Extended { id, payload }) => {
-                    extended(now, swarm, key, id, payload)?;
+                    if let Some(extensions) = &mut link.extensions {
+                        extensions.received(now, swarm, key, id, payload)?;
+                    }
                 }
                 Event::Message(message) => {
                     swarm.handle_input(now, Input::Received { peer: key, message });
@@ -234,13 +240,15 @@ impl Links {
             Handshake::new(theirs.info_hash, id).encode(&mut link.out);
             shell.touch(conn);
         }
-        link.extended = theirs.supports_extended();
+        link.extensions = theirs.supports_extended().then(Extensions::default);
         link.decoder.limits_mut().piece_count = Some(transfer.meta.piece_count());
         let hello = Hello {
             id: theirs.peer_id,
             remote: link.remote,
             dialled: dial.is_some(),
             fast: theirs.supports_fast(),
+            // Who dials greets at once, who is dialled greets back.
+            greeted_at: dial.map_or(now, |_| link.opened_at),
         };
         let key = transfer
             .swarm
@@ -417,18 +425,38 @@ impl Links {
         if let Some(message) = possession {
             message.encode(&mut link.out);
         }
-        if link.extended {
-            let handshake = ExtendedHandshake {
-                reqq: Some(REQUESTS_TAKEN_MAX),
-                version: Some(concat!("Shoal ", env!("CARGO_PKG_VERSION")).to_owned()),
-                port: Some(listen_port),
-                your_ip: Some(link.remote.ip()),
-                upload_only: have.is_all().then_some(true),
-                ..ExtendedHandshake::default()
-            };
-            handshake.encode(&mut link.out);
+        if link.extensions.is_some() {
+            extensions::put_handshake(swarm, listen_port, link.remote, &mut link.out);
         }
         shell.touch(link.conn);
+    }
+
+    /// Introduces us anew to every link of a job, since what we say of ourselves has changed.
+    pub(super) fn introduce_again(&mut self, job: usize, swarm: &Swarm, shell: &mut Shell) {
+        for link in self.links.iter_mut().flatten() {
+            let of_job = matches!(link.stage, Stage::Linked { job: other, .. } if other == job);
+            if of_job && link.extensions.is_some() {
+                extensions::put_handshake(swarm, self.listen_port, link.remote, &mut link.out);
+                shell.touch(link.conn);
+            }
+        }
+    }
+
+    /// Queues a message of peer exchange.
+    pub(super) fn send_exchange(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        message: &PeerExchange,
+        shell: &mut Shell,
+    ) {
+        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
+            return;
+        };
+        if let Some(extensions) = &link.extensions {
+            extensions.put_exchange(message, &mut link.out);
+            shell.touch(link.conn);
+        }
     }
 
     /// There may be something to upload to a peer.
@@ -485,6 +513,17 @@ impl Links {
         self.greetings.front().map(|&(at, _)| at)
     }
 
+    /// Whether there are as many conns that have not finished their handshake as there may be, of all or of one address.
+    fn is_crowded(&self, ip: IpAddr) -> bool {
+        if self.greeting_count >= GREETINGS_MAX {
+            return true;
+        }
+        let from_it =
+            |link: &&Link| link.remote.ip() == ip && matches!(link.stage, Stage::Greeting(None));
+        let links = self.links.iter().flatten();
+        !ip.is_loopback() && links.filter(from_it).count() >= GREETINGS_PER_IP_MAX
+    }
+
     fn link(&self, conn: ConnId) -> Option<&Link> {
         self.links
             .get(conn.slot())?
@@ -498,24 +537,4 @@ impl Links {
             .as_mut()
             .filter(|link| link.conn == conn)
     }
-}
-
-fn extended(
-    now: Time,
-    swarm: &mut Swarm,
-    peer: PeerKey,
-    id: u8,
-    payload: &[u8],
-) -> Result<(), Closed> {
-    if id == EXTENDED_HANDSHAKE {
-        let theirs = ExtendedHandshake::decode(payload).map_err(|e| Closed::Fault(e.reason()))?;
-        let input = Input::Extended {
-            peer,
-            requests_max: theirs.reqq,
-            port: theirs.port,
-            is_upload_only: theirs.upload_only.unwrap_or(false),
-        };
-        swarm.handle_input(now, input);
-    }
-    Ok(())
 }
