@@ -220,6 +220,7 @@ fn what_only_serves_asks_nobody_and_parts_from_seeds() {
     rig.pass(60 * SECOND);
     assert_eq!(rig.told(half), [Message::Unchoke], "it wants nothing");
     request(&mut rig, half, block(0, 0));
+    assert_eq!(next(&mut rig, half), None, "it must be read first");
     rig.load_all();
     assert_eq!(next(&mut rig, half), Some(block(0, 0)));
     let whole = rig.link(2, true);
