@@ -17,6 +17,7 @@ mod pace;
 mod place;
 mod remove;
 mod run;
+mod search;
 mod seed;
 mod seeder;
 mod service;

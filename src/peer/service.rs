@@ -86,6 +86,9 @@ impl PeerService {
 
     /// Lets a swarm's outputs take effect, and its news reach its job.
     fn drain(&mut self, now: Time, at: usize) {
+        if let Some(info) = self.links.drain_search(at, &mut self.shell) {
+            self.with_job(now, at, |job, cx| job.found_info(cx, &info));
+        }
         loop {
             let Some(transfer) = &mut self.transfers[at] else {
                 return;
@@ -408,12 +411,8 @@ impl Service for PeerService {
             return;
         };
         log::debug!("{addr}: {error}");
-        if let Some(transfer) = &mut self.transfers[dial.job] {
-            transfer
-                .swarm
-                .handle_input(now, Input::DialFailed { addr: dial.addr });
-            self.drain(now, dial.job);
-        }
+        self.links.dial_failed(now, dial, &mut self.transfers);
+        self.drain(now, dial.job);
     }
 
     fn landing(&mut self, conn: ConnId) -> Option<&mut [u8]> {

@@ -221,7 +221,8 @@ impl Transfer {
             match output {
                 Output::Open { peer } => {
                     let swarm = &self.swarm;
-                    links.open_message(self.job, peer, swarm, shell);
+                    let info_len = self.meta.info().len();
+                    links.open_message(self.job, peer, (swarm, info_len), shell);
                 }
                 Output::Send { peer, message } => links.send(self.job, peer, &message, shell),
                 Output::Exchange { peer, message } => {
@@ -261,7 +262,8 @@ impl Transfer {
                 }
                 Output::Accuse { addr, piece } => self.accuse(addr, piece, shell),
                 Output::Complete => {
-                    links.introduce_again(self.job, &self.swarm, shell);
+                    let info_len = self.meta.info().len();
+                    links.introduce_again(self.job, (&self.swarm, info_len), shell);
                     self.news.push(News::Complete);
                 }
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),

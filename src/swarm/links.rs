@@ -52,6 +52,12 @@ pub enum Reason {
     CorruptPiece,
     /// What it asked for cannot be read any more.
     Unreadable,
+    /// It has no info dictionary to give.
+    NoMetadata,
+    /// It sent a wrong info dictionary, or contradicts itself about it.
+    WrongMetadata,
+    /// The info dictionary is here, and its conn was for that.
+    MetadataComplete,
 }
 
 impl Reason {
@@ -77,6 +83,9 @@ impl Reason {
             Self::BadBlock => "it sent a block that is not in the content",
             Self::CorruptPiece => "it sent a corrupt piece",
             Self::Unreadable => "what it asked for cannot be read",
+            Self::NoMetadata => "it has no info dictionary",
+            Self::WrongMetadata => "it sent a wrong info dictionary",
+            Self::MetadataComplete => "the info dictionary is here",
         }
     }
 }

@@ -109,6 +109,14 @@ impl ExtendedHandshake {
         Message::Extended { id, payload }.encode(out);
     }
 
+    /// The id by which the sender wants to be sent this extension, if it mentions it.
+    pub fn id_of(&self, extension: Extension) -> Option<u8> {
+        let mut messages = self.messages.iter();
+        messages
+            .find(|(known, _)| *known == extension)
+            .map(|&(_, id)| id)
+    }
+
     /// Reads the payload of an extended message [`EXTENDED_HANDSHAKE`].
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let dictionary = decode_prefix(payload, Limits::MESSAGE)?
