@@ -11,7 +11,7 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, read_back, read_list, read_whole, scan,
+    Task, check_and_write, is_taken, read_back, read_list, read_whole, scan, write_new,
 };
 use crate::swarm::Run;
 use crate::wire::metainfo::{Metainfo, MetainfoError};
@@ -56,8 +56,22 @@ pub(super) enum Work {
     ReadHosts { path: PathBuf },
     /// Read a `.torrent` file.
     ReadTorrent { path: PathBuf },
-    /// Turn a host name into addresses.
-    Resolve { host: String, port: u16 },
+    /// Write a `.torrent` file where none is; one that says the same may be there, if `same_is_fine`.
+    WriteTorrent {
+        path: PathBuf,
+        bytes: Vec<u8>,
+        same_is_fine: bool,
+    },
+    /// See that nothing lies there.
+    FindVacant { path: PathBuf },
+    /// Open what of a content lies on disk, to be checked and served.
+    OpenPresent { path: PathBuf, meta: Arc<Metainfo> },
+    /// Turn a host name into addresses; the number comes back with them.
+    Resolve {
+        host: String,
+        port: u16,
+        number: u64,
+    },
 }
 
 /// What is to be done with a piece or a run.
@@ -137,7 +151,14 @@ pub(super) enum Outcome {
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
     Torrent(Result<Box<Torrent>, TorrentError>),
-    Resolved(io::Result<Vec<SocketAddr>>),
+    TorrentWritten(io::Result<()>),
+    Vacant(io::Result<()>),
+    /// The files, and which of them are not there.
+    OpenedPresent(io::Result<(Arc<SharedFiles>, Vec<usize>)>),
+    Resolved {
+        number: u64,
+        result: io::Result<Vec<SocketAddr>>,
+    },
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
         good: bool,
@@ -238,6 +259,28 @@ fn read_torrent(path: &Path) -> Result<Box<Torrent>, TorrentError> {
     Ok(Box::new(torrent))
 }
 
+fn write_torrent(path: &Path, bytes: &[u8], same_is_fine: bool) -> io::Result<()> {
+    let written = write_new(path, bytes);
+    let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    if same_is_fine
+        && written.as_ref().is_err_and(exists)
+        && let (Ok(there), Ok(ours)) = (read_torrent(path), Torrent::from_bytes(bytes))
+        && there.meta.info_hash() == ours.meta.info_hash()
+        && there.tiers == ours.tiers
+    {
+        return Ok(());
+    }
+    written
+}
+
+fn find_vacant(path: &Path) -> io::Result<()> {
+    if !is_taken(path) {
+        return Ok(());
+    }
+    let why = format!("{}: File exists", path.display());
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+}
+
 fn look_at(path: &Path) -> io::Result<(Scan, Arc<SharedFiles>)> {
     let scan = scan(path)?;
     let files = SharedFiles::open(&scan.root, &scan.files, scan.single)?;
@@ -291,9 +334,21 @@ impl Work {
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
             Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
             Self::ReadTorrent { path } => Outcome::Torrent(read_torrent(&path)),
-            Self::Resolve { host, port } => {
+            Self::WriteTorrent {
+                path,
+                bytes,
+                same_is_fine,
+            } => Outcome::TorrentWritten(write_torrent(&path, &bytes, same_is_fine)),
+            Self::FindVacant { path } => Outcome::Vacant(find_vacant(&path)),
+            Self::OpenPresent { path, meta } => {
+                let specs = file_specs(&meta);
+                let opened = SharedFiles::open_present(&path, &specs, meta.is_single());
+                Outcome::OpenedPresent(opened.map(|(files, absent)| (Arc::new(files), absent)))
+            }
+            Self::Resolve { host, port, number } => {
                 let found = (host.as_str(), port).to_socket_addrs();
-                Outcome::Resolved(found.map(Iterator::collect))
+                let result = found.map(Iterator::collect);
+                Outcome::Resolved { number, result }
             }
         }
     }

@@ -1,8 +1,10 @@
 //! One content that is being fetched or shared: its swarm, its files, and its membership at the tracker.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::announce::Totals;
 use super::errand::{Files, PieceWork, Work};
 use super::job::is_busy;
 use super::shell::{Dial, Shell};
@@ -90,7 +92,8 @@ impl Transfer {
         // Whoever fetches is complete one day, be it from the start, and the tracker remembers that; a seed always was.
         let role = match self.files {
             Files::Part(_) => Role::Leech,
-            Files::Shared(_) => Role::Seed,
+            Files::Shared(_) if left == 0 => Role::Seed,
+            Files::Shared(_) => Role::UploadOnly,
         };
         let join = Join {
             info_hash: self.meta.info_hash(),
@@ -167,6 +170,27 @@ impl Transfer {
             .handle_input(now, Input::Newcomers { peers: &found });
     }
 
+    /// Other trackers named these peers.
+    pub(super) fn found(&mut self, now: Time, addrs: &[SocketAddr]) {
+        let found = |&addr: &SocketAddr| Found {
+            id: None,
+            addrs: vec![addr],
+            is_seed: false,
+        };
+        let peers: Vec<Found> = addrs.iter().map(found).collect();
+        self.swarm.handle_input(now, Input::Found { peers: &peers });
+    }
+
+    /// How far it is, as trackers are told.
+    pub(super) fn totals(&self) -> Totals {
+        let counts = self.swarm.counts();
+        Totals {
+            uploaded: counts.up_bytes,
+            downloaded: counts.down_bytes,
+            left: Some(self.swarm.geometry().total_len() - self.swarm.have_bytes()),
+        }
+    }
+
     /// Asks for the figures of the swarm, if we are a member.
     pub(super) fn ask_stats(&self, shell: &mut Shell) {
         if let Some(slot) = self.slot {
@@ -221,6 +245,7 @@ impl Transfer {
                 }
                 Output::Report => self.send_report(now, shell),
                 Output::WantPeers => {
+                    shell.announces.lack_peers(self.job);
                     if let Some(slot) = self.slot {
                         let request = Request::Peers {
                             slot,
@@ -282,7 +307,9 @@ impl Transfer {
     fn part_files(&self) -> Arc<PartFiles> {
         match &self.files {
             Files::Part(files) => files.clone(),
-            Files::Shared(_) => unreachable!("nothing arrives of a content that is shared whole"),
+            Files::Shared(_) => {
+                unreachable!("nothing is asked for of a content that is only shared")
+            }
         }
     }
 
@@ -300,7 +327,7 @@ impl Transfer {
         }
     }
 
-    fn accuse(&mut self, addr: std::net::SocketAddr, piece: u32, shell: &mut Shell) {
+    fn accuse(&mut self, addr: SocketAddr, piece: u32, shell: &mut Shell) {
         log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
         if let Some(slot) = self.slot {
             let accusation = BadPeer {

@@ -190,7 +190,7 @@ impl Swarm {
                 .ones()
                 .for_each(|piece| self.picker.decrease(piece));
         }
-        let of_use = !(self.is_complete() && peer.has.is_all());
+        let of_use = !(self.wants_nothing() && peer.has.is_all());
         let banned = self
             .ledger
             .is_banned(Some(peer.hello.id), peer.hello.remote);
@@ -223,7 +223,7 @@ impl Swarm {
 
     /// Dials every contact that is due, as far as links are wanted.
     pub(super) fn dial(&mut self, now: Time) {
-        let leechers_only = self.is_complete();
+        let leechers_only = self.wants_nothing();
         while self.wants_links() {
             let order = self.config.peer_order;
             let due = self
@@ -252,7 +252,7 @@ impl Swarm {
     /// Whether more contacts would help.
     pub(super) fn lacks_peers(&self) -> bool {
         let links = self.peers.len();
-        !self.is_complete()
+        !self.wants_nothing()
             && links < LINKS_WANTED
             && links + self.contacts.open_count(false) < LINKS_WANTED
     }
@@ -303,7 +303,7 @@ impl Swarm {
 
     /// Says whether we want something of a peer, if that has changed; two who have everything part.
     pub(super) fn update_interest(&mut self, key: PeerKey) {
-        let complete = self.is_complete();
+        let (complete, upload_only) = (self.wants_nothing(), self.config.is_upload_only);
         let Some(peer) = self.peer_mut(key) else {
             return;
         };
@@ -311,7 +311,7 @@ impl Swarm {
         if complete && peer.has.is_all() && has_told {
             return self.disconnect(key, Reason::BothComplete);
         }
-        let wants = peer.wanted_count > 0;
+        let wants = peer.wanted_count > 0 && !upload_only;
         if wants != peer.am_interested {
             peer.am_interested = wants;
             self.send(

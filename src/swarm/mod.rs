@@ -83,6 +83,8 @@ pub struct Config {
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether what is missing stays missing (BEP 21): only what is here is served.
+    pub is_upload_only: bool,
 }
 
 impl Config {
@@ -103,6 +105,7 @@ impl Config {
             links_max: 80,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            is_upload_only: false,
         }
     }
 }
@@ -470,6 +473,11 @@ impl Swarm {
     /// Whether everything is here.
     pub fn is_complete(&self) -> bool {
         self.have.is_all()
+    }
+
+    /// Whether nothing more is wanted: everything is here, or only what is here is served.
+    pub fn wants_nothing(&self) -> bool {
+        self.config.is_upload_only || self.is_complete()
     }
 
     /// Counts since the start.

@@ -65,10 +65,24 @@ pub(super) enum Goes {
 const FIRST_PIPELINE_BLOCKS: usize = 64;
 /// Requests taken back that are remembered for each link.
 const CANCELLED_MAX: usize = 1_024;
-/// How much of a peer's own pace we ask ahead of it.
-const PIPELINE_TIME_SECONDS: f64 = 0.4;
-/// Fewest requests in flight to a peer in good standing (libtorrent's least is 2; on a LAN 8 hides a turn of the loop).
-const PIPELINE_BLOCKS_MIN: f64 = 8.0;
+/// How far ahead of a peer's pace we ask, and the fewest requests in flight to a peer in good standing.
+struct Pipeline {
+    seconds: f64,
+    blocks_min: f64,
+}
+
+/// Among our own (libtorrent's least is 2; on a LAN 8 hides a turn of the loop).
+const NATIVE_PIPELINE: Pipeline = Pipeline {
+    seconds: 0.4,
+    blocks_min: 8.0,
+};
+/// Others answer at a pace of their own: Transmission reads and writes every 0.5 s, aria2 turns once a second at worst.
+/// A pipeline that is shorter than that is all that they ever serve, and so never grows. Libtorrent asks 3 s ahead,
+/// Transmission at least for 32 blocks.
+const FOREIGN_PIPELINE: Pipeline = Pipeline {
+    seconds: 3.0,
+    blocks_min: 32.0,
+};
 
 /// One link.
 #[derive(Debug)]
@@ -186,8 +200,13 @@ impl Peer {
         let paced = match self.down.bytes_per_second() {
             None => FIRST_PIPELINE_BLOCKS,
             Some(rate) => {
-                let ahead = rate * PIPELINE_TIME_SECONDS / f64::from(crate::wire::peer::BLOCK_LEN);
-                ahead.max(PIPELINE_BLOCKS_MIN) as usize
+                let pipeline = if self.hello.id.is_native() {
+                    NATIVE_PIPELINE
+                } else {
+                    FOREIGN_PIPELINE
+                };
+                let ahead = rate * pipeline.seconds / f64::from(crate::wire::peer::BLOCK_LEN);
+                ahead.max(pipeline.blocks_min) as usize
             }
         };
         paced.min(blocks_max)
@@ -242,6 +261,19 @@ mod tests {
         assert_eq!(peer.pipeline_blocks(256), 5);
         peer.is_snubbed = true;
         assert_eq!(peer.pipeline_blocks(256), 1);
+    }
+
+    #[test]
+    fn a_peer_that_serves_what_it_was_asked_every_half_second_is_asked_for_ever_more() {
+        let mut peer = peer();
+        assert!(!peer.hello.id.is_native());
+        let (mut now, mut asked) = (Time::from_nanos(1), 8);
+        for _ in 0..20 {
+            now += Duration::from_millis(500);
+            peer.down.add(now, asked << 14);
+            asked = peer.pipeline_blocks(256);
+        }
+        assert_eq!(asked, 250);
     }
 
     #[test]

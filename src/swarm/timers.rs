@@ -74,7 +74,7 @@ impl Swarm {
 
     /// Dials, and arms the next dial.
     pub(super) fn arm_dial(&mut self) {
-        match self.contacts.next_due(self.is_complete()) {
+        match self.contacts.next_due(self.wants_nothing()) {
             Some(at) if self.wants_links() => self.deadlines.set(DIAL, at),
             _ => self.deadlines.clear(DIAL),
         }

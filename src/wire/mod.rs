@@ -17,6 +17,7 @@ pub mod peer_decoder;
 pub mod peer_exchange;
 pub mod torrent;
 pub mod udp;
+pub mod url;
 
 use std::fmt;
 

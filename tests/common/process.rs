@@ -134,6 +134,12 @@ impl Running {
         self.event_where(kind, |_| true)
     }
 
+    /// Everything that was said so far: stdout, then stderr.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let said = self.output.said();
+        said.out.iter().chain(&said.err).cloned().collect()
+    }
+
     /// Whether nothing more will be said.
     pub(crate) fn has_ended(&self) -> bool {
         self.output.said().open == 0

@@ -104,7 +104,7 @@ fn aria2(task: &Task<'_>) -> Command {
         "--summary-interval=0",
         "--quiet=true",
         "--log=-",
-        "--log-level=info",
+        "--log-level=debug",
     ]);
     let port = task.listen.port();
     command

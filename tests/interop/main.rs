@@ -2,9 +2,12 @@
 //!
 //! Whatever arrives is compared byte by byte, and no log of theirs may complain of us.
 
+mod complaints;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/content.rs"]
 mod content;
+mod loopback;
+mod mixed;
 mod net;
 mod pairs;
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::content::assert_same;
+use crate::complaints::complaints;
+use crate::content::{assert_same_trees, tree};
 use crate::net::{Host, Net};
 use crate::process::{Ended, Running};
 use crate::programs::{Program, Task};
@@ -40,7 +41,7 @@ impl Client {
 /// The tracker on machine 0, one content, and the programs that were started on the other machines.
 pub(crate) struct Scene {
     members: Vec<Member>,
-    tracker: Running,
+    _tracker: Running,
     tracker_addr: SocketAddr,
     net: Net,
     dir: TempDir,
@@ -75,7 +76,7 @@ impl Scene {
         let scene = Self {
             tracker_addr: addr.parse().expect("an address"),
             members: Vec::new(),
-            tracker,
+            _tracker: tracker,
             net,
             dir,
             name,
@@ -198,12 +199,48 @@ impl Scene {
         println!("{clients:?} are complete after {:?}", self.begun.elapsed());
         let source = self.dir.path().join("source").join(self.name);
         for member in std::mem::take(&mut self.members) {
-            assert_same(&source, &member.folder.join(self.name));
+            member.keep_log();
+            member.holds(&source);
             match member.client {
                 Client::Ours => ours_is_content(&member.running.stop()),
-                Client::Other(program) => drop((program, member.running.kill())),
+                Client::Other(program) => {
+                    let lines = member.running.lines();
+                    assert_eq!(complaints(program, &lines), [""; 0], "of {program:?}");
+                }
             }
         }
+    }
+}
+
+/// Where the logs of all programs are to be kept.
+const LOGS: &str = "SHOAL_TEST_LOGS";
+
+impl Member {
+    /// Compares what it has with the source.
+    fn holds(&self, source: &Path) {
+        let name = source.file_name().expect("a name");
+        let (mut wanted, mut held) = (tree(source), tree(&self.folder.join(name)));
+        if self.client == TRANSMISSION {
+            // Version 3.00 makes no file that is empty.
+            wanted.retain(|_, (len, _)| *len > 0);
+            held.retain(|_, (len, _)| *len > 0);
+        }
+        println!("comparing what {:?} holds", self.client);
+        assert_same_trees(&wanted, &held);
+    }
+
+    fn keep_log(&self) {
+        if let Some(folder) = std::env::var_os(LOGS) {
+            let name = format!("{:?}.{}.log", self.client, self.running.pid());
+            let log = self.running.lines().join("\n");
+            std::fs::write(Path::new(&folder).join(name), log).expect("a log is kept");
+        }
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.members.iter().for_each(Member::keep_log);
     }
 }
 

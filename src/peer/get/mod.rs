@@ -340,6 +340,7 @@ impl Get {
             PeerChoice::RoundRobin => PeerOrder::RoundRobin,
         };
         cx.begin_transfer(meta, Files::Part(files), have, config);
+        cx.announce_transfer(&self.finder.tiers);
         self.stage = Stage::Fetching;
         if complete {
             self.complete(cx);
