@@ -28,7 +28,12 @@ fn every_target_has_its_file_and_takes_its_samples() {
     let files = fs::read_dir(root.join("fuzz_targets")).expect("the targets");
     let mut found: Vec<_> = files
         .map(|file| file.expect("an entry").path())
-        .map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned())
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     found.sort_unstable();
     assert_eq!(found, names);
@@ -38,7 +43,9 @@ fn every_target_has_its_file_and_takes_its_samples() {
         assert!(text.expect("it is there").contains(&call), "{call}");
         let bin = format!("[[bin]]\nname = \"{}\"\n", target.name);
         assert!(manifest.contains(&bin), "{bin}");
-        (target.samples)().iter().for_each(|sample| targets::run(target.name, sample));
+        (target.samples)()
+            .iter()
+            .for_each(|sample| targets::run(target.name, sample));
         (target.run)(&[]);
     }
 }
@@ -118,6 +125,24 @@ macro_rules! small_runs {
 }
 
 small_runs!(
-    bencode, metainfo, torrent, names, magnet, resume, handshake, messages, extension, metadata,
-    exchange, session, http_head, http_query, http_reply, udp_request, udp_reply, announces, native,
+    bencode,
+    metainfo,
+    torrent,
+    names,
+    magnet,
+    resume,
+    handshake,
+    messages,
+    extension,
+    exchange,
+    session,
+    http_head,
+    http_query,
+    http_reply,
+    http_response,
+    tracker_url,
+    udp_request,
+    udp_reply,
+    announces,
+    native,
 );

@@ -1,5 +1,7 @@
 //! Descriptions of contents: bencode, info dictionaries, `.torrent` files, names, magnet links, records of downloads.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
 
 use sha1::{Digest, Sha1};
@@ -28,7 +30,10 @@ pub fn bencode(data: &[u8]) {
         let is_canonical = again.is_some_and(|again| again == data);
         // Theirs also reads integers that only an unsigned type holds, and knows no depth.
         let is_ours_alone = matches!(strict, Err(BencodeError::Integer | BencodeError::TooDeep));
-        assert!(strict.is_ok() == is_canonical || is_ours_alone, "{strict:?}");
+        assert!(
+            strict.is_ok() == is_canonical || is_ours_alone,
+            "{strict:?}"
+        );
     }
     for limits in [Limits::METAINFO, Limits::MESSAGE] {
         if let Ok(value) = bencode::decode_prefix(data, limits) {
@@ -76,7 +81,14 @@ fn rewrite(value: Value<'_>, out: &mut Vec<u8>) {
 pub fn bencode_samples() -> Vec<Vec<u8>> {
     let mut samples = info_samples();
     samples.extend(torrent_samples());
-    for text in ["i-42e", "0:", "le", "de", "l4:spami1eli2eee", "d1:ai1e1:bl0:ee"] {
+    for text in [
+        "i-42e",
+        "0:",
+        "le",
+        "de",
+        "l4:spami1eli2eee",
+        "d1:ai1e1:bl0:ee",
+    ] {
         samples.push(text.into());
     }
     samples
@@ -114,7 +126,10 @@ fn check_meta(meta: &Metainfo) {
     assert_eq!(offset, meta.total_len());
     paths.sort_unstable();
     let apart = |pair: &[&Vec<String>]| !pair[1].starts_with(pair[0]);
-    assert!(paths.windows(2).all(apart), "one path leads through another");
+    assert!(
+        paths.windows(2).all(apart),
+        "one path leads through another"
+    );
 }
 
 /// Whether a name is one plain step down, as the system sees it.
@@ -167,6 +182,7 @@ pub fn torrent(data: &[u8]) {
     assert!(torrent.trackers().count() <= TRACKERS_COUNT_MAX);
     let extras = Extras {
         tiers: &torrent.tiers,
+        comment: torrent.comment.as_deref(),
         ..Extras::default()
     };
     let file = torrent_file(torrent.meta.info(), &extras);
@@ -266,8 +282,30 @@ const RECORD_PART: Identity = Identity {
 };
 const CHECKSUM_BYTES: usize = 20;
 
+/// A record that stays open: only what it says changes, which costs no wait for the disk.
+struct Record {
+    bits: BitsFile,
+    file: File,
+    _scratch: TempDir,
+}
+
+impl Record {
+    fn new() -> Self {
+        let scratch = tempfile::tempdir().expect("a scratch folder");
+        let folder = Folder::open(scratch.path()).expect("the folder");
+        let bits = BitsFile::open(&folder, "name").expect("it is free");
+        let path = scratch.path().join("name.part.bits");
+        let file = File::options().write(true).open(path);
+        Self {
+            bits,
+            file: file.expect("it is there"),
+            _scratch: scratch,
+        }
+    }
+}
+
 thread_local! {
-    static SCRATCH: TempDir = tempfile::tempdir().expect("a scratch folder");
+    static RECORD: Record = Record::new();
 }
 
 /// A record of a download, behind a byte for the number of pieces and one that says whether its checksum is to be right:
@@ -282,17 +320,18 @@ pub fn resume(data: &[u8]) {
         let checksum = Sha1::digest(&record[..said]);
         record[said..].copy_from_slice(&checksum);
     }
-    SCRATCH.with(|scratch| {
-        let folder = Folder::open(scratch.path()).expect("the folder");
-        let bits = BitsFile::open(&folder, "name").expect("it is free");
-        std::fs::write(scratch.path().join("name.part.bits"), &record).expect("writable");
-        let loaded = bits.load(RECORD_HASH, RECORD_PART, u32::from(*count));
-        if let Some(have) = loaded {
-            assert_eq!(have.len(), u32::from(*count));
-            assert!(record.ends_with(&Sha1::digest(&record[..record.len() - CHECKSUM_BYTES])));
-        }
-        bits.remove().expect("it is there");
+    let loaded = RECORD.with(|place| {
+        place
+            .file
+            .set_len(record.len() as u64)
+            .expect("there is room");
+        place.file.write_all_at(&record, 0).expect("there is room");
+        place.bits.load(RECORD_HASH, RECORD_PART, u32::from(*count))
     });
+    if let Some(have) = loaded {
+        assert_eq!(have.len(), u32::from(*count));
+        assert!(record.ends_with(&Sha1::digest(&record[..record.len() - CHECKSUM_BYTES])));
+    }
 }
 
 pub fn resume_samples() -> Vec<Vec<u8>> {

@@ -21,7 +21,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     target("bencode", content::bencode, content::bencode_samples),
     target("metainfo", content::metainfo, content::info_samples),
     target("torrent", content::torrent, content::torrent_samples),
@@ -31,13 +31,22 @@ pub const TARGETS: [Target; 19] = [
     target("handshake", link::handshake, link::handshake_samples),
     target("messages", link::messages, link::message_samples),
     target("extension", link::extension, link::extension_samples),
-    target("metadata", link::metadata, link::metadata_samples),
     target("exchange", link::exchange, link::exchange_samples),
     target("session", session::session, session::session_samples),
     target("http_head", tracker::http_head, tracker::head_samples),
     target("http_query", tracker::http_query, tracker::query_samples),
     target("http_reply", tracker::http_reply, tracker::reply_samples),
-    target("udp_request", tracker::udp_request, tracker::udp_request_samples),
+    target(
+        "http_response",
+        tracker::http_response,
+        tracker::response_samples,
+    ),
+    target("tracker_url", tracker::tracker_url, tracker::url_samples),
+    target(
+        "udp_request",
+        tracker::udp_request,
+        tracker::udp_request_samples,
+    ),
     target("udp_reply", tracker::udp_reply, tracker::udp_reply_samples),
     target("announces", tracker::announces, tracker::announces_samples),
     target("native", native::native, native::native_samples),

@@ -164,7 +164,11 @@ impl World {
         let block = BlockRequest {
             piece,
             begin: u32::from(number / 8 % 8) * BLOCK_LEN,
-            len: if number < 128 { BLOCK_LEN } else { u32::from(number) },
+            len: if number < 128 {
+                BLOCK_LEN
+            } else {
+                u32::from(number)
+            },
         };
         let bits = [number];
         let message = match what % 16 {
@@ -348,7 +352,11 @@ impl World {
 }
 
 fn verdict(is_good: bool) -> Verdict {
-    if is_good { Verdict::Good } else { Verdict::Wrong }
+    if is_good {
+        Verdict::Good
+    } else {
+        Verdict::Wrong
+    }
 }
 
 pub fn session_samples() -> Vec<Vec<u8>> {

@@ -5,12 +5,17 @@ use std::time::Duration;
 
 use shoal::base::{InfoHash, PeerId, Time};
 use shoal::registry::{Config, Families, Registry};
-use shoal::wire::announce::{Announce, AnnounceEvent, AnnouncedPeer, SCRAPE_HASHES_MAX, ScrapeEntry};
-use shoal::wire::http::{
-    AnnounceOutcome, AnnounceReply, HEAD_BYTES_MAX, Head, HeadDecoder, HeadError, HttpAnnounce,
-    PEERS_MAX, PeerForm, Retry, put_failure, scrape_hashes,
+use shoal::wire::announce::{
+    Announce, AnnounceEvent, AnnouncedPeer, SCRAPE_HASHES_MAX, ScrapeEntry,
+};
+use shoal::wire::http::client::{Response, ResponseError, ResponseReader, put_announce};
+use shoal::wire::http::head::{HEAD_BYTES_MAX, Head, HeadDecoder, HeadError};
+use shoal::wire::http::query::{HttpAnnounce, scrape_hashes};
+use shoal::wire::http::reply::{
+    AnnounceOutcome, AnnounceReply, PEERS_MAX, PeerForm, REPLY_BYTES_MAX, Retry, put_failure,
 };
 use shoal::wire::udp;
+use shoal::wire::url::TrackerUrl;
 
 use super::at_every_split;
 
@@ -84,7 +89,10 @@ pub fn http_reply(data: &[u8]) {
             assert!(reply.peers.len() <= PEERS_MAX);
             let mut out = Vec::new();
             reply.put(PeerForm::Dictionaries { with_ids: true }, &mut out);
-            assert_eq!(AnnounceOutcome::decode(&out), Ok(AnnounceOutcome::Taken(reply)));
+            assert_eq!(
+                AnnounceOutcome::decode(&out),
+                Ok(AnnounceOutcome::Taken(reply))
+            );
         }
     }
 }
@@ -108,6 +116,7 @@ pub fn reply_samples() -> Vec<Vec<u8>> {
         external_ip: Some("10.0.0.9".parse().expect("an address")),
         peers: vec![peer("10.0.0.1:1"), peer("[2001:db8::1]:2")],
         tracker_id: Some(b"id".into()),
+        warning: Some("careful".into()),
     };
     let form = |form| {
         let mut out = Vec::new();
@@ -126,6 +135,87 @@ pub fn reply_samples() -> Vec<Vec<u8>> {
         failure(Some(Retry::Never)),
         failure(Some(Retry::Minutes(5))),
     ]
+}
+
+/// A response is the same however it is cut, and no body is longer than it may be.
+pub fn http_response(data: &[u8]) {
+    at_every_split(data, |chunks| {
+        let outcome = response(chunks);
+        if let Ok(Response::Body(body)) = &outcome {
+            assert!(body.len() <= REPLY_BYTES_MAX && body.len() <= data.len());
+            http_reply(body);
+        }
+        outcome
+    });
+}
+
+fn response(chunks: &[&[u8]]) -> Result<Response, ResponseError> {
+    let mut reader = ResponseReader::default();
+    for chunk in chunks {
+        if let Some(response) = reader.received(chunk)? {
+            return Ok(response);
+        }
+    }
+    reader.ended()
+}
+
+pub fn response_samples() -> Vec<Vec<u8>> {
+    let samples = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nd1:ai1ee",
+        "HTTP/1.0 200 OK\r\n\r\nd8:intervali60e5:peers0:e",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nd1:\r\n5\r\nai1ee\r\n0\r\nA: b\r\n\r\n",
+        "HTTP/1.1 302 Found\r\nLocation: http://x/y\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 No\r\nContent-Encoding: gzip\r\n\r\n",
+    ];
+    samples.map(|sample| sample.as_bytes().to_vec()).into()
+}
+
+/// The URL of a tracker is written so that it is read as the same, and the request that goes there is one that our own
+/// tracker reads. Behind a line end stands where a redirect leads.
+pub fn tracker_url(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (url, location) = text.split_once('\n').unwrap_or((&text, "/"));
+    let Ok(url) = TrackerUrl::parse(url) else {
+        return;
+    };
+    check_url(&url);
+    if let Ok(place) = url.place().redirected(location) {
+        check_url(&TrackerUrl::Http(place));
+    }
+}
+
+fn check_url(url: &TrackerUrl) {
+    // What had to be escaped has become longer.
+    match TrackerUrl::parse(&url.to_string()) {
+        Err(shoal::wire::url::UrlError::TooLong) => {}
+        again => assert_eq!(again.as_ref(), Ok(url)),
+    }
+    let _ = url.origin().to_string();
+    if let TrackerUrl::Http(place) = url {
+        let mut request = Vec::new();
+        put_announce(place, &announce(1), Some(b"id"), &mut request);
+        let mut decoder = HeadDecoder::default();
+        match decoder.decode(&mut &request[..]) {
+            Ok(Some(head)) => {
+                let head = Head::parse(head).expect("our own request");
+                let has_query = place.target.contains('?');
+                let read = HttpAnnounce::parse(head.query);
+                assert!(has_query || read.is_ok_and(|read| read.announce == announce(1)));
+            }
+            outcome => assert_eq!(outcome, Err(HeadError::TooLarge)),
+        }
+    }
+}
+
+pub fn url_samples() -> Vec<Vec<u8>> {
+    let samples = [
+        "http://tracker.example:6969/announce?key=1\n/other",
+        "udp://[2001:db8::1]:80",
+        "HTTP://10.0.0.1/ü%20x#y\nhttp://z/../a",
+        "http://x\n?q",
+        "http://x/a/b\n//y:1/c",
+    ];
+    samples.map(|sample| sample.as_bytes().to_vec()).into()
 }
 
 /// A request that is understood is written so that it is understood as the same.
@@ -248,12 +338,19 @@ pub fn announces(data: &[u8]) {
             Ok(udp::RequestBody::Announce { announce, .. }) => {
                 if let Ok(announced) = registry.announce(now, &announce, ip, Families::Both) {
                     let own = |peer: &AnnouncedPeer| (peer.addr.ip(), peer.addr.port());
-                    assert!(announced.members.iter().all(|m| own(m) != (ip, announce.port)));
+                    assert!(
+                        announced
+                            .members
+                            .iter()
+                            .all(|m| own(m) != (ip, announce.port))
+                    );
                     assert!(announced.members.len() <= 10);
                 }
             }
             Ok(udp::RequestBody::Scrape { hashes, .. }) => {
-                hashes.into_iter().for_each(|hash| _ = registry.figures(hash));
+                hashes
+                    .into_iter()
+                    .for_each(|hash| _ = registry.figures(hash));
             }
             _ => {}
         }
