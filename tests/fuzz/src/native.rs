@@ -11,7 +11,7 @@ use super::at_every_split;
 
 /// Frames are the same however they are cut, and what one means is written so that it means the same.
 pub fn native(data: &[u8]) {
-    at_every_split(data, |chunks| frames(chunks));
+    at_every_split(data, frames);
     let Some((&[kind, flags], payload)) = data.split_first_chunk() else {
         return;
     };

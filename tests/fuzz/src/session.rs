@@ -100,7 +100,7 @@ impl World {
 
     fn step(&mut self, script: &mut Script<'_>) {
         let what = script.byte();
-        if what % 16 == 0 || self.links.is_empty() {
+        if what.is_multiple_of(16) || self.links.is_empty() {
             return self.arrive(what);
         }
         let at = usize::from(what / 16) % self.links.len();
@@ -208,7 +208,7 @@ impl World {
         let mut bytes = Vec::new();
         put_piece_header(&mut bytes, request.piece, request.begin, request.len);
         let head = bytes.len();
-        let fill = if how % 8 == 0 { !RIGHT } else { RIGHT };
+        let fill = if how.is_multiple_of(8) { !RIGHT } else { RIGHT };
         bytes.resize(head + request.len as usize, fill);
         if how % 8 == 1 {
             bytes.truncate(head + request.len as usize / 2);
