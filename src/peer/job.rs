@@ -27,6 +27,9 @@ use crate::wire::native::ErrorCode;
 /// How long a job that has left waits for the tracker to say that it heard so.
 pub(super) const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// Why conns are closed at the end.
+pub(super) const LEAVING: &str = "we are leaving";
+
 /// What a job works with while it is told something.
 pub(super) struct Context<'a> {
     pub now: Time,
@@ -95,7 +98,7 @@ impl Context<'_> {
             return false;
         };
         transfer.swarm.stop();
-        self.links.close_all(self.job, self.shell);
+        self.links.close_all(self.job, LEAVING, self.shell);
         transfer.leave(self.now, self.shell)
     }
 
@@ -200,7 +203,18 @@ impl Job {
     }
 
     /// Other trackers named peers of its content before it has a transfer.
-    pub(super) fn found_peers(&mut self, _cx: &mut Context<'_>, _peers: &[SocketAddr]) {}
+    pub(super) fn found_peers(&mut self, cx: &mut Context<'_>, peers: &[SocketAddr]) {
+        if let Self::Get(get) = self {
+            get.found_peers(cx, peers);
+        }
+    }
+
+    /// The info dictionary that it searched for is here.
+    pub(super) fn found_info(&mut self, cx: &mut Context<'_>, info: &[u8]) {
+        if let Self::Get(get) = self {
+            get.found_info(cx, info);
+        }
+    }
 
     /// The tracker was told to forget its content.
     pub(super) fn removed(&mut self, cx: &mut Context<'_>) {

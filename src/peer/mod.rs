@@ -6,6 +6,7 @@
 
 mod announce;
 mod errand;
+mod extensions;
 mod finder;
 mod fleet;
 mod get;
@@ -16,6 +17,7 @@ mod pace;
 mod place;
 mod remove;
 mod run;
+mod search;
 mod seed;
 mod seeder;
 mod service;

@@ -8,7 +8,7 @@ use super::finder::torrent_failure;
 use super::job::{Context, read_failure};
 use super::pace::Pace;
 use super::place::layout;
-use super::seeder::{Seeder, Served, tiers_with};
+use super::seeder::{Seeder, Served, tiers_beside, tiers_with};
 use super::{Failure as TrackerFailure, OwnedReply};
 use crate::base::{Bitfield, Time};
 use crate::cli::{Event, ExitCode, Failure, HashPurpose, SeedConfig};
@@ -172,8 +172,10 @@ impl Seed {
                 self.config.path.display()
             )));
         }
+        let tracker = cx.shell.tracker.addr.as_ref();
         let served = Served {
-            tiers: tiers_with(cx.shell.tracker.addr.as_ref(), &tiers),
+            tiers: tiers_with(tracker, &tiers),
+            announced: tiers_beside(tracker, &tiers),
             meta,
             files,
             have,

@@ -33,6 +33,8 @@ pub(super) struct Served {
     pub have: Bitfield,
     /// The trackers that others may ask, in their tiers.
     pub tiers: Vec<Vec<String>>,
+    /// Those of them that are told of it over HTTP and UDP: not the native one.
+    pub announced: Vec<Vec<String>>,
     /// The `.torrent` file that was written.
     pub torrent: Option<PathBuf>,
 }
@@ -180,6 +182,7 @@ impl Seeder {
             files,
             have,
             tiers,
+            announced,
             torrent,
         } = served;
         let tracker = cx.shell.tracker.addr.as_ref().filter(|_| is_registered);
@@ -194,6 +197,7 @@ impl Seeder {
         let mut config = cx.shell.swarm_config();
         config.is_upload_only = true;
         cx.begin_transfer(meta, Files::Shared(files), have, config);
+        cx.announce_transfer(&announced);
         self.look_at = Some(cx.now + look_every(cx));
         self.up_rate = Pace::since(cx.now);
         self.stage = Stage::Serving;
@@ -312,12 +316,20 @@ pub(super) fn magnet_of(meta: &Metainfo, tiers: &[Vec<String>]) -> String {
 /// Where others find a content that is registered with `tracker`, and at `more` trackers: each once, its own first.
 pub(super) fn tiers_with(tracker: Option<&TrackerAddr>, more: &[Vec<String>]) -> Vec<Vec<String>> {
     let own = tracker.map(TrackerAddr::announce_urls);
-    let is_new = |url: &&String| !own.iter().flatten().any(|own| own == *url);
-    let more: Vec<Vec<String>> = more
-        .iter()
-        .map(|tier| tier.iter().filter(is_new).cloned().collect())
-        .collect();
-    let tiers = own.iter().cloned().chain(more);
+    own.into_iter().chain(tiers_beside(tracker, more)).collect()
+}
+
+/// The tiers without the URLs of the native tracker, which is told in its own way.
+pub(super) fn tiers_beside(
+    tracker: Option<&TrackerAddr>,
+    tiers: &[Vec<String>],
+) -> Vec<Vec<String>> {
+    let own = tracker.map_or_else(Vec::new, TrackerAddr::announce_urls);
+    let others = |tier: &Vec<String>| -> Vec<String> {
+        let urls = tier.iter().filter(|url| !own.contains(url));
+        urls.cloned().collect()
+    };
+    let tiers = tiers.iter().map(others);
     tiers.filter(|tier| !tier.is_empty()).collect()
 }
 

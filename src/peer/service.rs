@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::announce::is_announce_dial;
 use super::errand::{Done, Outcome};
 use super::job::{Context, Job, refusal};
-use super::shell::{NO_JOB, Shell, TRACKER_DIAL, TRACKER_NAME};
+use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
 use super::summary::summary;
 use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
 use super::transfer::{News, Transfer};
@@ -86,6 +86,9 @@ impl PeerService {
 
     /// Lets a swarm's outputs take effect, and its news reach its job.
     fn drain(&mut self, now: Time, at: usize) {
+        if let Some(info) = self.links.drain_search(at, &mut self.shell) {
+            self.with_job(now, at, |job, cx| job.found_info(cx, &info));
+        }
         loop {
             let Some(transfer) = &mut self.transfers[at] else {
                 return;
@@ -283,15 +286,7 @@ impl PeerService {
 
     fn done(&mut self, now: Time, done: Done) {
         if done.job == NO_JOB {
-            if let Outcome::Resolved { number, result } = done.result {
-                if number == TRACKER_NAME {
-                    let step = self.shell.tracker.resolved(now, result);
-                    self.shell.step(step);
-                } else {
-                    self.shell.announces.resolved(now, number, result);
-                }
-            }
-            return;
+            return self.shell.resolved(now, done.result);
         }
         let at = done.job;
         let outcome = match (done.result, &mut self.transfers[at]) {
@@ -416,12 +411,8 @@ impl Service for PeerService {
             return;
         };
         log::debug!("{addr}: {error}");
-        if let Some(transfer) = &mut self.transfers[dial.job] {
-            transfer
-                .swarm
-                .handle_input(now, Input::DialFailed { addr: dial.addr });
-            self.drain(now, dial.job);
-        }
+        self.links.dial_failed(now, dial, &mut self.transfers);
+        self.drain(now, dial.job);
     }
 
     fn landing(&mut self, conn: ConnId) -> Option<&mut [u8]> {

@@ -74,6 +74,7 @@ impl Share {
             meta: made.meta,
             files: made.files,
             tiers,
+            announced: Vec::new(),
             torrent: self.config.torrent.clone(),
         };
         let Some(path) = served.torrent.clone() else {

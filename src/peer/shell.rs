@@ -20,7 +20,7 @@ pub(super) const TRACKER_DIAL: u64 = u64::MAX;
 /// The job of errands that belong to none.
 pub(super) const NO_JOB: usize = usize::MAX;
 /// The number of the native tracker's name among those that are resolved.
-pub(super) const TRACKER_NAME: u64 = 0;
+const TRACKER_NAME: u64 = 0;
 
 /// A dial to a peer: whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -173,6 +173,18 @@ impl Shell {
                     tag: TRACKER_DIAL,
                 });
             }
+        }
+    }
+
+    /// A name was resolved, or not: gives it to whoever asked.
+    pub(super) fn resolved(&mut self, now: Time, outcome: Outcome) {
+        match outcome {
+            Outcome::Resolved { number, result } if number == TRACKER_NAME => {
+                let step = self.tracker.resolved(now, result);
+                self.step(step);
+            }
+            Outcome::Resolved { number, result } => self.announces.resolved(now, number, result),
+            _ => {}
         }
     }
 

@@ -62,6 +62,7 @@ impl Transfer {
         shell: &mut Shell,
     ) -> Self {
         config.seed = shell.rng.next_u64();
+        config.exchange &= !meta.is_private();
         let geometry = Geometry::new(meta.total_len(), meta.piece_length());
         Self {
             swarm: Swarm::new(config, geometry, have),
@@ -220,9 +221,13 @@ impl Transfer {
             match output {
                 Output::Open { peer } => {
                     let swarm = &self.swarm;
-                    links.open_message(self.job, peer, swarm, shell);
+                    let info_len = self.meta.info().len();
+                    links.open_message(self.job, peer, (swarm, info_len), shell);
                 }
                 Output::Send { peer, message } => links.send(self.job, peer, &message, shell),
+                Output::Exchange { peer, message } => {
+                    links.send_exchange(self.job, peer, &message, shell);
+                }
                 Output::Broadcast { piece } => self.broadcast(piece, shell, links),
                 Output::Upload { peer } => links.touch(self.job, peer, shell),
                 Output::Check { piece, buffer } => self.check(piece, buffer, shell),
@@ -256,7 +261,11 @@ impl Transfer {
                     }
                 }
                 Output::Accuse { addr, piece } => self.accuse(addr, piece, shell),
-                Output::Complete => self.news.push(News::Complete),
+                Output::Complete => {
+                    let info_len = self.meta.info().len();
+                    links.introduce_again(self.job, (&self.swarm, info_len), shell);
+                    self.news.push(News::Complete);
+                }
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }

@@ -205,6 +205,8 @@ impl Simulation {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
             }
+            // The nodes are members of one tracker, and never ask to be told.
+            Output::Exchange { .. } => {}
             Output::Upload { peer } => self.nodes[node].make_ready(peer),
             Output::Check { piece, buffer } => {
                 let checked = Event::Checked {

@@ -17,8 +17,10 @@ mod announcer;
 mod cache;
 mod choker;
 mod contacts;
+mod exchange;
 mod geometry;
 mod inbound;
+mod info;
 mod invariants;
 mod landing;
 mod ledger;
@@ -30,6 +32,7 @@ mod requests;
 mod runs;
 mod timers;
 mod upload;
+mod view;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -42,14 +45,17 @@ pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
 pub use contacts::{Found, PeerOrder};
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
+pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
-pub use peer::{Hello, PeerKey};
+pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
+pub use view::LinkView;
 
 use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
+use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
@@ -79,6 +85,10 @@ pub struct Config {
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links at a time to one IP address that is not loopback.
+    pub links_per_ip_max: usize,
+    /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
+    pub exchange: bool,
     /// Peers unchoked at a time.
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
@@ -103,6 +113,8 @@ impl Config {
             peer_order: PeerOrder::Random,
             requests_max: 256,
             links_max: 80,
+            links_per_ip_max: 20,
+            exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
             is_upload_only: false,
@@ -125,16 +137,26 @@ pub enum Input<'a> {
         /// What.
         message: Message<'a>,
     },
-    /// The extension handshake told us of the other side (BEP 10, BEP 21).
+    /// An extension handshake told us of the other side (BEP 10).
     Extended {
         /// Who.
         peer: PeerKey,
-        /// Requests that it takes at a time.
-        requests_max: Option<u32>,
-        /// Where it listens.
-        port: Option<u16>,
-        /// It will not download.
-        is_upload_only: bool,
+        /// What it said.
+        said: Said,
+    },
+    /// A peer told of others (BEP 11).
+    Exchanged {
+        /// Who.
+        peer: PeerKey,
+        /// Of whom.
+        message: &'a PeerExchange,
+    },
+    /// A peer no longer has a piece (BEP 54).
+    Lost {
+        /// Who.
+        peer: PeerKey,
+        /// Which.
+        piece: u32,
     },
     /// A whole block came, without bytes: the simulator's form of an arrival.
     Landed {
@@ -220,6 +242,13 @@ pub enum Output {
     Broadcast {
         /// Which.
         piece: u32,
+    },
+    /// Tell a peer of others (BEP 11).
+    Exchange {
+        /// Whom.
+        peer: PeerKey,
+        /// Of whom.
+        message: PeerExchange,
     },
     /// There may be something to upload to a peer.
     Upload {
@@ -383,13 +412,16 @@ impl Swarm {
                     self.disconnect(peer, reason);
                 }
             }
-            Input::Extended {
-                peer,
-                requests_max,
-                port,
-                is_upload_only,
-            } => {
-                self.extended(peer, requests_max, port, is_upload_only);
+            Input::Extended { peer, said } => self.extended(now, peer, said),
+            Input::Exchanged { peer, message } => {
+                if let Err(reason) = self.exchanged(now, peer, message) {
+                    self.disconnect(peer, reason);
+                }
+            }
+            Input::Lost { peer, piece } => {
+                if let Err(reason) = self.peer_lost(now, peer, piece) {
+                    self.disconnect(peer, reason);
+                }
             }
             Input::Landed {
                 peer,
@@ -412,8 +444,8 @@ impl Swarm {
             } => self.run_written(now, run, buffer, result),
             Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
-            Input::Found { peers } => self.found(peers, now),
-            Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
+            Input::Found { peers } => self.found(now, peers, now),
+            Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),
             Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
@@ -460,74 +492,6 @@ impl Swarm {
         self.arm_timers(now);
     }
 
-    /// The pieces that are verified and written.
-    pub fn have(&self) -> &Bitfield {
-        &self.have
-    }
-
-    /// The sizes of the content.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    /// Whether everything is here.
-    pub fn is_complete(&self) -> bool {
-        self.have.is_all()
-    }
-
-    /// Whether nothing more is wanted: everything is here, or only what is here is served.
-    pub fn wants_nothing(&self) -> bool {
-        self.config.is_upload_only || self.is_complete()
-    }
-
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What each address sent and got.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Copies of the rarest missing piece among our neighbours; of any piece, when none is missing.
-    pub fn least_copies(&self) -> u32 {
-        u32::from(self.picker.rarest().unwrap_or(0)) + self.whole_count
-    }
-
-    /// Every link: its key, where the peer listens, what part of the content it has, and its rates down and up.
-    pub fn links(&self) -> impl Iterator<Item = LinkView> + '_ {
-        self.peers.iter().map(|(slot, peer)| LinkView {
-            key: PeerKey {
-                slot: slot as u32,
-                generation: peer.generation,
-            },
-            addr: peer.addr,
-            pieces_had: peer.has.count(),
-            down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
-            up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
-            is_interested: peer.is_interested,
-        })
-    }
-
-    /// Whether a link speaks the fast extension.
-    pub fn is_fast(&self, key: PeerKey) -> bool {
-        self.peer(key).is_some_and(|peer| peer.hello.fast)
-    }
-
-    /// Bytes of the pieces that are verified and written.
-    pub fn have_bytes(&self) -> u64 {
-        let missing = |piece| u64::from(self.geometry.piece_len(piece));
-        self.geometry.total_len() - self.have.zeros().map(missing).sum::<u64>()
-    }
-
-    /// Whether a worker still has a piece.
-    pub fn is_checking(&self) -> bool {
-        self.pieces
-            .iter()
-            .any(|piece| matches!(piece, PieceState::Checking(_)))
-    }
-
     /// Dials and admits nobody from now on. The shell closes the links that there are.
     pub fn stop(&mut self) {
         self.config.links_max = 0;
@@ -537,11 +501,6 @@ impl Swarm {
     /// Whether a piece of `len` bytes is written before it is checked.
     fn is_large(&self, len: u32) -> bool {
         len > self.config.whole_piece_bytes_max
-    }
-
-    /// Number of links.
-    pub fn link_count(&self) -> usize {
-        self.peers.len()
     }
 
     fn peer(&self, key: PeerKey) -> Option<&Peer> {
@@ -566,23 +525,6 @@ impl Swarm {
     fn send(&mut self, peer: PeerKey, message: Message<'static>) {
         self.outputs.push_back(Output::Send { peer, message });
     }
-}
-
-/// A link, as seen from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkView {
-    /// Which.
-    pub key: PeerKey,
-    /// Where the peer listens.
-    pub addr: SocketAddr,
-    /// How many pieces it has.
-    pub pieces_had: u32,
-    /// What it sends us.
-    pub down_bytes_per_second: u64,
-    /// What we send it.
-    pub up_bytes_per_second: u64,
-    /// Whether it wants something of us.
-    pub is_interested: bool,
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::exchange::Exchange;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
 
@@ -32,6 +33,21 @@ pub struct Hello {
     pub dialled: bool,
     /// Whether both sides speak the fast extension (BEP 6).
     pub fast: bool,
+    /// When our handshake went out on it.
+    pub greeted_at: Time,
+}
+
+/// What a peer says of itself in an extension handshake; a later one changes what it mentions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Requests that it takes at a time (`reqq`).
+    pub requests_max: Option<u32>,
+    /// Where it listens (`p`).
+    pub port: Option<u16>,
+    /// It will not download (BEP 21).
+    pub is_upload_only: Option<bool>,
+    /// It wants to be told of peers (BEP 11).
+    pub wants_exchange: Option<bool>,
 }
 
 /// A request of ours that is not answered yet.
@@ -108,6 +124,8 @@ pub(super) struct Peer {
     pub is_upload_only: bool,
     /// When our choke state last changed.
     pub choke_changed_at: Time,
+    /// Before this it does not change again.
+    pub choke_kept_until: Time,
     /// Since when it is interested and choked.
     pub waiting_since: Time,
 
@@ -135,6 +153,7 @@ pub(super) struct Peer {
     /// Requests of it that were refused.
     pub refused_count: u32,
 
+    pub exchange: Exchange,
     pub received_at: Time,
     pub sent_at: Time,
     pub down: Rate,
@@ -158,6 +177,7 @@ impl Peer {
             is_interested: false,
             is_upload_only: false,
             choke_changed_at: now,
+            choke_kept_until: Time::ZERO,
             waiting_since: Time::MAX,
             requests_max: 250,
             asked: VecDeque::new(),
@@ -171,6 +191,7 @@ impl Peer {
             unasked_count: 0,
             requests: VecDeque::new(),
             refused_count: 0,
+            exchange: Exchange::default(),
             received_at: now,
             sent_at: now,
             down: Rate::default(),
@@ -243,6 +264,7 @@ mod tests {
             remote: ([127, 0, 0, 1], 1).into(),
             dialled: true,
             fast: true,
+            greeted_at: Time::ZERO,
         };
         Peer::new(Time::ZERO, 0, hello, 0, 8)
     }

@@ -340,6 +340,20 @@ impl Swarm {
         }
     }
 
+    /// Frees what a peer was asked of one piece; it may still answer.
+    pub(super) fn take_back_piece(&mut self, now: Time, key: PeerKey, piece: u32) {
+        let peer = &mut self.peers[key.slot()];
+        let asked = std::mem::take(&mut peer.asked).into_iter();
+        let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|asked| asked.piece == piece);
+        peer.asked = kept.into();
+        peer.current.take_if(|current| *current == piece);
+        for &asked in &lost {
+            peer.take_back(now, asked);
+        }
+        lost.into_iter().for_each(|asked| self.release(asked));
+        self.disown(now, key, piece);
+    }
+
     /// A peer lets its requests wait too long: they move to others, and it gets one at a time.
     pub(super) fn snub(&mut self, now: Time, key: PeerKey) {
         self.counts.stall_count += 1;

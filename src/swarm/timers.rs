@@ -18,8 +18,10 @@ const DIAL: usize = 2;
 pub(super) const STARVED: usize = 3;
 /// Gives the cache back when nobody downloads from us.
 pub(super) const CACHE_IDLE: usize = 4;
+/// Tells peers of others.
+pub(super) const EXCHANGE: usize = 5;
 /// Number of kinds.
-pub(super) const KINDS: usize = 5;
+pub(super) const KINDS: usize = 6;
 
 /// Silence after which a keep-alive goes out (BEP 3 says two minutes at most; others close after 120 to 180 s).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(100);
@@ -51,6 +53,9 @@ impl Swarm {
             if self.cache.bytes() > 0 {
                 self.deadlines.set(CACHE_IDLE, now + CACHE_IDLE_AFTER);
             }
+        }
+        if self.deadlines.take_due(EXCHANGE, now) {
+            self.tell_of_peers(now);
         }
         if self.announcer.report_is_due(now) {
             self.outputs.push_back(Output::Report);

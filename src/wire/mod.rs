@@ -10,6 +10,7 @@ pub mod extension;
 pub mod http;
 pub mod info_builder;
 pub mod magnet;
+pub mod metadata;
 pub mod metainfo;
 pub mod native;
 pub mod peer;

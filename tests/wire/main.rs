@@ -12,6 +12,7 @@ use shoal::wire::WireError;
 use shoal::wire::bencode::{self, Limits, Value};
 use shoal::wire::extension::{ExtendedHandshake, Extension};
 use shoal::wire::info_builder::{Content, canonical_info};
+use shoal::wire::metadata::MetadataMessage;
 use shoal::wire::metainfo::{Metainfo, MetainfoError};
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Handshake, Message, put_piece_header};
 use shoal::wire::peer_decoder::{Decoder, DecoderLimits, Event, FRAME_BYTES_MAX};
@@ -326,15 +327,24 @@ fn extension_messages_of_the_vectors_are_understood() {
     let messages = vec![(Extension::PeerExchange, 0)];
     assert_eq!(disable.map(|handshake| handshake.messages), Ok(messages));
 
-    let data = vectors.bytes("ut_metadata_data");
-    let head = bencode::decode_prefix(&data[6..], Limits::MESSAGE).expect("valid");
-    assert_eq!(data[6 + head.raw().len()..], vectors.bytes("info_dict"));
-    for (name, kind) in [("request", 0), ("data", 1), ("reject", 2)] {
+    let info = vectors.bytes("info_dict");
+    for (name, message) in [
+        ("request", MetadataMessage::Request { piece: 0 }),
+        (
+            "data",
+            MetadataMessage::Data {
+                piece: 0,
+                total_size: 146,
+                bytes: &info,
+            },
+        ),
+        ("reject", MetadataMessage::Reject { piece: 0 }),
+    ] {
         let bytes = vectors.bytes(&format!("ut_metadata_{name}"));
-        let dictionary = bencode::decode_prefix(&bytes[6..], Limits::MESSAGE);
-        let dictionary = dictionary.expect("valid").as_dictionary();
-        let kind_of = dictionary.expect("a dictionary").get(b"msg_type");
-        assert_eq!(kind_of.and_then(Value::as_int), Some(kind));
+        assert_eq!(MetadataMessage::decode(&bytes[6..]), Ok(message));
+        let mut again = Vec::new();
+        message.encode(bytes[5], &mut again);
+        assert_eq!(again, bytes);
     }
     let exchange = vectors.bytes("ut_pex");
     let named = |text: &str, flags| ExchangedPeer {

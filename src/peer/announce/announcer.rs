@@ -21,8 +21,9 @@ use crate::wire::announce::{Announce, AnnounceEvent};
 use crate::wire::http::reply::{AnnounceReply, Retry};
 use crate::wire::url::TrackerUrl;
 
-/// How long leaving may take.
+/// How long leaving may take, and how much of that what is to be said before.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
+const LAST_NEWS_TIME_MAX: Duration = Duration::from_secs(1);
 /// What is missing, for trackers, while that is not known: something (libtorrent says the same).
 const LEFT_UNKNOWN: u64 = 16 << 10;
 /// Peers that are taken from one answer.
@@ -41,6 +42,8 @@ pub(super) struct Announcer {
     tiers: Tiers,
     /// Until when leaving may take, once it was begun.
     stop_by: Option<Time>,
+    /// Until when trackers may still be told something else first.
+    news_by: Option<Time>,
     external_ip: Option<IpAddr>,
     rng: Rng,
     serial: u32,
@@ -119,6 +122,7 @@ impl Announcer {
             trackers: read.urls.into_iter().map(tracker).collect(),
             tiers: read.tiers,
             stop_by: None,
+            news_by: None,
             external_ip: None,
             rng,
             serial: 0,
@@ -154,17 +158,47 @@ impl Announcer {
         }
     }
 
-    /// Leaves: every tracker that knows us is told.
+    /// Leaves: every tracker that knows us is told, and before that whether we have completed the content.
     pub(super) fn stop(&mut self, now: Time) {
         if self.stop_by.is_some() {
             return;
         }
         self.stop_by = Some(now + STOP_TIME_MAX);
+        self.news_by = Some(now + LAST_NEWS_TIME_MAX);
+        let is_complete = self.is_complete;
+        // What is on its way to a tracker may be all that it ever hears of our completion.
+        let is_news = |attempt: &Attempt| {
+            is_complete
+                && (attempt.is_sent() || attempt.announce().event == AnnounceEvent::Completed)
+        };
         for at in 0..self.trackers.len() {
-            self.cancel(at);
-            let standing = &self.trackers[at].standing;
-            if standing.is_told && !standing.is_done {
-                self.begin(now, at, AnnounceEvent::Stopped);
+            if !self.trackers[at].attempt.as_ref().is_some_and(is_news) {
+                self.cancel(at);
+                self.take_leave(now, at, true);
+            }
+        }
+    }
+
+    /// Takes leave of one tracker, or says first, `with_news`, what it has yet to hear.
+    fn take_leave(&mut self, now: Time, at: usize, with_news: bool) {
+        let standing = &self.trackers[at].standing;
+        if !standing.is_told || standing.is_done {
+            return;
+        }
+        let event = match standing.event(self.is_complete) {
+            AnnounceEvent::Completed if with_news => AnnounceEvent::Completed,
+            _ => AnnounceEvent::Stopped,
+        };
+        self.begin(now, at, event);
+    }
+
+    /// There is no time for other news any more.
+    fn hurry(&mut self, now: Time) {
+        for at in 0..self.trackers.len() {
+            let is_news = |attempt: &Attempt| attempt.announce().event != AnnounceEvent::Stopped;
+            if self.trackers[at].attempt.as_ref().is_some_and(is_news) {
+                self.cancel(at);
+                self.take_leave(now, at, false);
             }
         }
     }
@@ -199,7 +233,7 @@ impl Announcer {
         match (attempt, self.stop_by) {
             (None, None) => self.next_round(),
             (None, Some(_)) => None,
-            (Some(due), stop_by) => Some(stop_by.map_or(due, |by| by.min(due))),
+            (due, stop_by) => [due, stop_by, self.news_by].into_iter().flatten().min(),
         }
     }
 
@@ -216,6 +250,9 @@ impl Announcer {
                     Attempt::Udp(udp) => udp.timed_out(means, has_others),
                 });
             }
+        }
+        if self.news_by.take_if(|by| *by <= now).is_some() {
+            self.hurry(now);
         }
         if self.stop_by.is_some_and(|by| by <= now) {
             (0..self.trackers.len()).for_each(|at| self.cancel(at));
@@ -265,7 +302,7 @@ impl Announcer {
     }
 
     fn begin(&mut self, now: Time, at: usize, event: AnnounceEvent) {
-        let is_stop = event == AnnounceEvent::Stopped;
+        let is_leaving = self.stop_by.is_some();
         let left = match self.is_complete {
             true => 0,
             false => self.totals.left.unwrap_or(LEFT_UNKNOWN),
@@ -278,7 +315,7 @@ impl Announcer {
             downloaded: self.totals.downloaded,
             left,
             event,
-            want: Some(if is_stop { 0 } else { WANT }),
+            want: Some(if is_leaving { 0 } else { WANT }),
             key: self.identity.key,
             ip: None,
         };
@@ -294,12 +331,12 @@ impl Announcer {
         let attempt = match &tracker.url {
             TrackerUrl::Http(place) => {
                 let id = tracker.standing.tracker_id.clone();
-                let known = tracker.addr.filter(|_| is_stop);
+                let known = tracker.addr.filter(|_| is_leaving);
                 let attempt = HttpAttempt::new(&mut means, place, announce, id, known);
                 Attempt::Http(Box::new(attempt))
             }
             TrackerUrl::Udp(place) => {
-                let is_fresh = |known: &Connection| is_stop || known.is_good(now);
+                let is_fresh = |known: &Connection| is_leaving || known.is_good(now);
                 let known = tracker.connection.filter(is_fresh);
                 let attempt = UdpAttempt::new(&mut means, place, announce, known);
                 Attempt::Udp(Box::new(attempt))
@@ -416,11 +453,16 @@ impl Announcer {
         if announce.event == AnnounceEvent::Stopped {
             return;
         }
+        let is_answered = ended.is_ok();
         match ended {
             Ok(reply) => self.answered(now, at, &announce, reply),
             Err(trouble) => self.failed(now, at, &trouble),
         }
-        self.begin_round(now);
+        if self.stop_by.is_none() {
+            self.begin_round(now);
+        } else {
+            self.take_leave(now, at, is_answered);
+        }
     }
 
     fn answered(&mut self, now: Time, at: usize, announce: &Announce, reply: AnnounceReply) {

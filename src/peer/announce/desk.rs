@@ -11,6 +11,7 @@ use crate::peer::job::Context;
 use crate::peer::shell::{NO_JOB, Shell, TRACKER_DIAL};
 use crate::peer::transfer::Transfer;
 use crate::reactor::{Admission, Closed, Command, ConnId, Outbox};
+use crate::wire::url::TrackerUrl;
 
 /// Tags of dials from here on are the desk's, all but the native tracker's.
 const DIALS_FROM: u64 = 1 << 63;
@@ -65,7 +66,7 @@ impl Desk {
         tiers: &[Vec<String>],
         totals: Totals,
     ) {
-        if tiers.is_empty() {
+        if tiers.iter().all(Vec::is_empty) {
             return;
         }
         let rng = Rng::new(self.rng.next_u64());
@@ -287,8 +288,28 @@ impl Context<'_> {
         tiers: &[Vec<String>],
         start: Totals,
     ) {
+        let tiers: Vec<Vec<String>> = tiers
+            .iter()
+            .map(|tier| {
+                tier.iter()
+                    .filter(|url| !self.is_native(url))
+                    .cloned()
+                    .collect()
+            })
+            .collect();
         let desk = &mut self.shell.announces;
-        desk.begin(self.now, self.job, info_hash, tiers, start);
+        desk.begin(self.now, self.job, info_hash, &tiers, start);
+    }
+
+    /// Whether this is the native tracker, which is told in its own way.
+    fn is_native(&self, url: &str) -> bool {
+        match (&self.shell.tracker.addr, TrackerUrl::parse(url)) {
+            (Some(native), Ok(url)) => {
+                let place = url.place();
+                place.host.eq_ignore_ascii_case(&native.host) && place.port == native.port
+            }
+            _ => false,
+        }
     }
 
     /// The same for the job's transfer, which has just begun.
