@@ -134,6 +134,7 @@ small_runs!(
     handshake,
     messages,
     extension,
+    metadata,
     exchange,
     session,
     http_head,

@@ -21,7 +21,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     target("bencode", content::bencode, content::bencode_samples),
     target("metainfo", content::metainfo, content::info_samples),
     target("torrent", content::torrent, content::torrent_samples),
@@ -31,6 +31,7 @@ pub const TARGETS: [Target; 20] = [
     target("handshake", link::handshake, link::handshake_samples),
     target("messages", link::messages, link::message_samples),
     target("extension", link::extension, link::extension_samples),
+    target("metadata", link::metadata, link::metadata_samples),
     target("exchange", link::exchange, link::exchange_samples),
     target("session", session::session, session::session_samples),
     target("http_head", tracker::http_head, tracker::head_samples),

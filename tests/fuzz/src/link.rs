@@ -3,6 +3,7 @@
 use shoal::base::{InfoHash, PeerId};
 use shoal::wire::WireError;
 use shoal::wire::extension::{ExtendedHandshake, Extension};
+use shoal::wire::metadata::{METADATA_PIECE_LEN, MetadataMessage};
 use shoal::wire::metainfo::INFO_BYTES_MAX;
 use shoal::wire::peer::{
     BLOCK_LEN, BlockRequest, HANDSHAKE_LEN, Handshake, Message, put_piece_header,
@@ -131,6 +132,36 @@ pub fn extension_samples() -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     full.encode(&mut out);
     vec![out.split_off(6), b"d1:mde1:pi1ee".into()]
+}
+
+/// What is understood of the exchange of info dictionaries is written so that it is understood as the same.
+pub fn metadata(data: &[u8]) {
+    match MetadataMessage::decode(data) {
+        Err(_) | Ok(MetadataMessage::Unknown) => {}
+        Ok(message) => {
+            let mut out = Vec::new();
+            message.encode(9, &mut out);
+            assert_eq!(MetadataMessage::decode(&out[6..]), Ok(message));
+        }
+    }
+}
+
+pub fn metadata_samples() -> Vec<Vec<u8>> {
+    let messages = [
+        MetadataMessage::Request { piece: 3 },
+        MetadataMessage::Reject { piece: 0 },
+        MetadataMessage::Data {
+            piece: 1,
+            total_size: METADATA_PIECE_LEN + 5,
+            bytes: b"bytes",
+        },
+    ];
+    let payload = |message: MetadataMessage<'_>| {
+        let mut out = Vec::new();
+        message.encode(9, &mut out);
+        out.split_off(6)
+    };
+    messages.map(payload).into()
 }
 
 /// No more peers are taken than may be, and what is understood is written so that it is understood as the same.

@@ -1,13 +1,15 @@
 //! A live swarm, told by bytes what its peers say and do: its invariants hold, and what it says is well-formed.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use shoal::base::{Bitfield, BufferPool, PeerId, Time, Verdict};
-use shoal::swarm::{Config, Geometry, Hello, Input, Output, PeerKey, Swarm, Upload};
-use shoal::wire::extension::ExtendedHandshake;
+use shoal::swarm::{Config, Found, Geometry, Hello, Input, Output, PeerKey, Said, Swarm, Upload};
+use shoal::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake, Extension};
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Message, put_piece_header};
 use shoal::wire::peer_decoder::{Decoder, DecoderLimits, Event};
+use shoal::wire::peer_exchange::PeerExchange;
 
 /// Steps after which a session has told enough.
 const STEPS_MAX: usize = 400;
@@ -49,6 +51,8 @@ struct World {
     peers_met: u8,
     work: Vec<Output>,
     uploads: Vec<Upload>,
+    /// Where the swarm dials.
+    dials: VecDeque<SocketAddr>,
     /// Wrong blocks of a large piece that were written, by piece and begin of their run.
     spoilt: Vec<(u32, u32)>,
 }
@@ -94,6 +98,7 @@ impl World {
             peers_met: 0,
             work: Vec::new(),
             uploads: Vec::new(),
+            dials: VecDeque::new(),
             spoilt: Vec::new(),
         }
     }
@@ -113,6 +118,10 @@ impl World {
                 self.feed(at, &bytes);
             }
             12 => {
+                if let Some(addr) = self.dials.pop_front() {
+                    let failed = Input::DialFailed { addr };
+                    self.swarm.handle_input(self.now, failed);
+                }
                 let millis = u64::from(script.byte()).pow(2);
                 self.pass(Duration::from_millis(millis));
             }
@@ -136,6 +145,7 @@ impl World {
             remote: ([10, 0, 0, self.peers_met], 40_000).into(),
             dialled: what & 0x80 != 0,
             fast: what & 0x40 == 0,
+            greeted_at: self.now,
         };
         let Ok(key) = self.swarm.connect(self.now, hello) else {
             return;
@@ -171,7 +181,16 @@ impl World {
             },
         };
         let bits = [number];
-        let message = match what % 16 {
+        let exchange = PeerExchange {
+            added: vec![shoal::wire::peer_exchange::ExchangedPeer {
+                addr: address_of(number),
+                flags: what,
+            }],
+            dropped: vec![address_of(what)],
+        };
+        let mut payload = Vec::new();
+        exchange.encode(&mut payload);
+        let message = match what % 20 {
             0 => Message::Choke,
             1 => Message::Unchoke,
             2 => Message::Interested,
@@ -186,14 +205,38 @@ impl World {
             12 => Message::Suggest { piece },
             13 => Message::AllowedFast { piece },
             14 => Message::KeepAlive,
-            _ => Message::Extended {
-                id: 0,
+            15 => Message::Extended {
+                id: EXTENDED_HANDSHAKE,
                 payload: b"d1:md6:ut_pexi1ee1:pi6881e4:reqqi3e11:upload_onlyi1ee",
             },
+            16 => Message::Extended {
+                id: EXTENDED_HANDSHAKE,
+                payload: b"d1:md6:ut_pexi1eee",
+            },
+            17 => Message::Extended {
+                id: Extension::DontHave.id(),
+                payload: &piece.to_be_bytes(),
+            },
+            18 => Message::Extended {
+                id: Extension::PeerExchange.id(),
+                payload: &payload,
+            },
+            _ => return self.find(number),
         };
         let mut bytes = Vec::new();
         message.encode(&mut bytes);
         self.feed(at, &bytes);
+    }
+
+    /// A tracker names a peer.
+    fn find(&mut self, number: u8) {
+        let found = [Found {
+            id: (number.is_multiple_of(2)).then_some(PeerId([number % 32; 20])),
+            addrs: vec![address_of(number)],
+            is_seed: number.is_multiple_of(3),
+        }];
+        let peers = &found;
+        self.swarm.handle_input(self.now, Input::Found { peers });
     }
 
     /// The peer sends a block that it was asked for, all of it or the start, right or wrong.
@@ -223,18 +266,8 @@ impl World {
         while !is_gone {
             match self.links[at].decoder.decode(&mut bytes) {
                 Ok(None) => break,
-                Ok(Some(Event::Message(Message::Extended { payload, .. }))) => {
-                    if let Ok(said) = ExtendedHandshake::decode(payload) {
-                        swarm.handle_input(
-                            now,
-                            Input::Extended {
-                                peer: key,
-                                requests_max: said.reqq,
-                                port: said.port,
-                                is_upload_only: said.upload_only == Some(true),
-                            },
-                        );
-                    }
+                Ok(Some(Event::Message(Message::Extended { id, payload }))) => {
+                    extended(now, swarm, key, id, payload);
                 }
                 Ok(Some(Event::Message(message))) => {
                     swarm.handle_input(now, Input::Received { peer: key, message });
@@ -335,6 +368,16 @@ impl World {
                         _ => {}
                     }
                 }
+                Output::Exchange { message, .. } => {
+                    let mut payload = Vec::new();
+                    message.encode(&mut payload);
+                    let read = PeerExchange::decode(&payload).expect("our own message");
+                    assert_eq!(read.added.len(), message.added.len());
+                }
+                Output::Connect { addr } => {
+                    self.dials.push_back(addr);
+                    self.dials.truncate(40);
+                }
                 Output::Disconnect { peer, .. } => {
                     if let Some(at) = self.links.iter().position(|link| link.key == peer) {
                         self.drop_link(at);
@@ -349,6 +392,42 @@ impl World {
         }
         assert!(self.work.len() < 2_000, "work without end");
     }
+}
+
+/// Tells the swarm what an extended message says.
+fn extended(now: Time, swarm: &mut Swarm, peer: PeerKey, id: u8, payload: &[u8]) {
+    if id == EXTENDED_HANDSHAKE {
+        let Ok(theirs) = ExtendedHandshake::decode(payload) else {
+            return;
+        };
+        let exchange_id = theirs.id_of(Extension::PeerExchange);
+        let said = Said {
+            requests_max: theirs.reqq,
+            port: theirs.port,
+            is_upload_only: theirs.upload_only,
+            wants_exchange: exchange_id.map(|id| id != 0),
+        };
+        return swarm.handle_input(now, Input::Extended { peer, said });
+    }
+    match Extension::from_id(id) {
+        Some(Extension::DontHave) => {
+            if let Ok(index) = payload.try_into() {
+                let piece = u32::from_be_bytes(index);
+                swarm.handle_input(now, Input::Lost { peer, piece });
+            }
+        }
+        Some(Extension::PeerExchange) => {
+            if let Ok(message) = &PeerExchange::decode(payload) {
+                swarm.handle_input(now, Input::Exchanged { peer, message });
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Where peer `number` listens.
+fn address_of(number: u8) -> SocketAddr {
+    ([10, 0, 0, number % 32], 6881).into()
 }
 
 fn verdict(is_good: bool) -> Verdict {
@@ -372,10 +451,34 @@ pub fn session_samples() -> Vec<Vec<u8>> {
         serve.extend([1, 6, number, 14, 13, 0, 14]);
     }
     serve.extend([1, 8, 3, 12, 200, 15]);
+    // Peers that tell of others, over minutes.
+    let mut gossip = vec![
+        2 * 16,
+        0,
+        0,
+        1,
+        16,
+        0,
+        17,
+        16,
+        0,
+        1,
+        18,
+        7,
+        1,
+        9,
+        0,
+        17,
+        18,
+        8,
+    ];
+    for number in 0..10 {
+        gossip.extend([12, 255, 1, 18, number, 17, 17, 1, 1, 19, number, 0]);
+    }
     // Two sources of which one lies and one falls silent.
     let mut lies = vec![2 * 16 + 2, 0, 0x40, 1, 9, 0, 1, 1, 0, 17, 5, 0xf0, 17, 1, 0];
     for _ in 0..20 {
         lies.extend([7, 0, 23, 1, 13, 0, 12, 60]);
     }
-    vec![fetch, large, serve, lies]
+    vec![fetch, large, serve, gossip, lies]
 }
