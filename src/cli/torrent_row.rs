@@ -3,7 +3,6 @@
 use serde::Serialize;
 
 use super::event::Content;
-use super::lines::count;
 use super::units::{exact_size, size};
 use crate::base::{Digest32, Escaped, hex};
 
@@ -104,7 +103,7 @@ impl TorrentRow {
         ];
         lines.extend(self.sha256.map(|digest| line("sha256", &hex(&digest))));
         if !self.entries.is_empty() {
-            lines.push(line("files", &count(about.files, "file")));
+            lines.push(line("files", &about.files.to_string()));
             let entry = |entry: &TorrentEntry| {
                 let shown = format!("{}  {}", entry.path, size(entry.size));
                 line("", &shown)

@@ -135,12 +135,14 @@ impl Running {
     }
 
     /// Everything that was said so far: stdout, then stderr.
+    #[allow(dead_code, reason = "used where programs of others run")]
     pub(crate) fn lines(&self) -> Vec<String> {
         let said = self.output.said();
         said.out.iter().chain(&said.err).cloned().collect()
     }
 
     /// Whether nothing more will be said.
+    #[allow(dead_code, reason = "used where programs of others run")]
     pub(crate) fn has_ended(&self) -> bool {
         self.output.said().open == 0
     }

@@ -55,14 +55,19 @@ fn libtorrent(line: &str) -> bool {
         "End of file",
         "Connection reset by peer",
         "Connection refused",
-        // We speak TCP only.
-        "(uTP) [connect]",
+        "Broken pipe",
+        // That is not us: we speak TCP only.
+        "(uTP)",
     ];
+    // What it calls us, and who did not come to say who it is.
+    let is_us = line.contains("client: SH ") || line.contains("client: Unknown ");
     let Some((kind, rest)) = line.split_once(' ') else {
         return false;
     };
     kinds.contains(&kind)
-        || kind == "peer_disconnected_alert" && !good.iter().any(|good| rest.contains(good))
+        || kind == "peer_disconnected_alert"
+            && is_us
+            && !good.iter().any(|good| rest.contains(good))
 }
 
 /// It closes the conn and says why; and of pieces and trackers.

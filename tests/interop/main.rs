@@ -9,6 +9,7 @@ mod content;
 mod loopback;
 mod mixed;
 mod net;
+mod opentracker;
 mod pairs;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/process.rs"]
