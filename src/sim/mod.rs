@@ -12,6 +12,7 @@
 //! 4. a crashed node's timers, workers and conns are dead: what was scheduled for them misses.
 
 mod faults;
+mod figures;
 mod network;
 mod node;
 mod scenario;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use crate::base::{PieceBuf, Rng, Time};
 use crate::swarm::Run;
+pub use figures::Figures;
 use network::{Conn, Side, Wire};
 use node::Node;
 pub use scenario::{Life, Outcome, Scenario};
@@ -115,6 +117,8 @@ pub struct Simulation {
     conns: Vec<Conn>,
     tracker: Tracker,
     outcome: Outcome,
+    /// Nodes that never had everything.
+    unfinished_count: usize,
     /// When the last node had everything.
     finished_at: Option<Time>,
 }
@@ -151,6 +155,7 @@ impl Simulation {
             sequence: 0,
             queue: BinaryHeap::new(),
             outcome: Outcome::new(nodes.len()),
+            unfinished_count: nodes.len(),
             nodes,
             conns: Vec::new(),
             tracker,
@@ -201,7 +206,7 @@ impl Simulation {
     }
 
     fn is_over(&mut self) -> bool {
-        if self.finished_at.is_none() && self.nodes.iter().all(|node| node.completed_at.is_some()) {
+        if self.finished_at.is_none() && self.unfinished_count == 0 {
             self.finished_at = Some(self.now);
         }
         let end = match self.finished_at {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::network::{Side, Wire};
+use super::network::{Side, Wire, node_at};
 use super::scenario::Life;
 use super::tracker::Question;
 use super::{Event, Scenario, Simulation};
@@ -151,8 +151,9 @@ impl Simulation {
         node.life += 1;
         node.is_up = true;
         (node.swarm, node.pool) = new_swarm(node.id, have.clone(), &self.scenario, seed);
-        if node.swarm.is_complete() {
-            node.completed_at.get_or_insert(self.now);
+        if node.swarm.is_complete() && node.completed_at.is_none() {
+            node.completed_at = Some(self.now);
+            self.unfinished_count -= 1;
         }
         self.ask(index, Question::Join(have));
     }
@@ -232,9 +233,7 @@ impl Simulation {
             }
             Output::WantPeers => self.ask(node, Question::WantPeers),
             Output::Accuse { addr, .. } => {
-                if let Some(accused) = self.nodes.iter().position(|other| other.addr == addr) {
-                    self.outcome.accusation_counts[accused] += 1;
-                }
+                self.outcome.accusation_counts[node_at(addr)] += 1;
                 self.ask(node, Question::Accuse(addr));
             }
             Output::Complete => self.completed(node),
@@ -243,7 +242,9 @@ impl Simulation {
     }
 
     fn completed(&mut self, node: usize) {
-        self.nodes[node].completed_at = Some(self.now);
+        if self.nodes[node].completed_at.replace(self.now).is_none() {
+            self.unfinished_count -= 1;
+        }
         if self.scenario.leave_when_done {
             let after = Duration::from_secs(1) + self.random_within(Duration::from_millis(100));
             self.schedule(after, Event::Leave { node });
@@ -302,12 +303,13 @@ impl Simulation {
             let (leaves_at, life) = (self.now + Duration::from_nanos(nanos), sender.life);
             sender.sending = Some(upload);
             self.schedule_at(leaves_at, Event::UplinkFree { node, life });
-            self.send_at(
-                leaves_at,
-                link.conn,
-                link.side,
-                Wire::Block { request, spoilt },
-            );
+            let (conn, side) = (link.conn, link.side);
+            if self.scenario.in_whole_pieces {
+                self.send_long(leaves_at, conn, side, request, spoilt);
+            } else {
+                let what = Wire::Block { request, spoilt };
+                self.send_at(leaves_at, conn, side, what);
+            }
         }
         asked
     }

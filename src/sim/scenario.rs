@@ -14,6 +14,8 @@ pub struct Scenario {
     pub total_len: u64,
     /// Bytes of a piece.
     pub piece_length: u32,
+    /// A request asks for a whole piece, not for a block: large swarms are simulated so.
+    pub in_whole_pieces: bool,
     /// Nodes that hold everything at the start.
     pub seed_count: usize,
     /// Further nodes that hold everything, and spoil one block in `spoil_one_in`.
@@ -68,6 +70,7 @@ impl Default for Scenario {
             seed: 1,
             total_len: 8 << 20,
             piece_length: 1 << 18,
+            in_whole_pieces: false,
             seed_count: 1,
             poisoner_count: 0,
             spoil_one_in: 20,
@@ -108,17 +111,12 @@ impl Scenario {
 
     /// The sizes of the content.
     pub fn geometry(&self) -> Geometry {
-        Geometry::new(self.total_len, self.piece_length)
-    }
-
-    /// No schedule is faster than this: with equal uplinks every getter must take in a whole copy, and the uplinks of
-    /// all but one together must bring forth as many copies as there are getters.
-    pub fn bound(&self) -> Duration {
-        let one_copy = self.total_len as f64 / self.up_bytes_per_second as f64;
-        let uplinks = self.seed_count + self.getter_count;
-        let shared = one_copy * self.getter_count as f64 / uplinks as f64;
-        let sent_once = one_copy / self.seed_count as f64;
-        Duration::from_secs_f64(shared.max(sent_once))
+        let geometry = Geometry::new(self.total_len, self.piece_length);
+        if self.in_whole_pieces {
+            geometry.in_whole_pieces()
+        } else {
+            geometry
+        }
     }
 }
 

@@ -76,6 +76,7 @@ impl Swarm {
         if peer.am_choking {
             peer.am_choking = false;
             peer.choke_changed_at = now;
+            self.promise(key);
             self.send(key, Message::Unchoke);
         }
     }
@@ -86,7 +87,7 @@ impl Swarm {
         peer.choke_changed_at = now;
         peer.waiting_since = now;
         self.send(key, Message::Choke);
-        self.drop_requests(key);
+        self.drop_requests(now, key);
     }
 
     /// Passes slots on: first those that nobody uses, then those that were held longest.

@@ -41,6 +41,12 @@ impl Swarm {
                 return Err(Reason::Unrequested);
             }
         }
+        let first = self
+            .arriving(request.piece)
+            .is_some_and(|a| expected && !a.is_suspect && !a.has_begun());
+        if first {
+            self.claim(now, key, request.piece);
+        }
         let goes = match &mut self.pieces[request.piece as usize] {
             PieceState::Arriving(arriving) if expected && arriving.takes_from(key) => {
                 match &mut arriving.blocks[block as usize] {
@@ -54,11 +60,14 @@ impl Swarm {
             }
             _ => Goes::Away,
         };
-        peer.incoming = Some(Incoming {
+        self.peers[key.slot()].incoming = Some(Incoming {
             request,
             filled: 0,
             goes,
         });
+        if first && self.hungry {
+            self.settle(now);
+        }
         Ok(())
     }
 
@@ -160,7 +169,10 @@ impl Swarm {
         request: BlockRequest,
         spoilt: bool,
     ) -> Result<(), Reason> {
-        self.block_started(now, key, request)?;
+        let incoming = self.peer(key).and_then(|p| p.incoming);
+        if incoming.is_none_or(|incoming| incoming.request != request) {
+            self.block_started(now, key, request)?;
+        }
         let lands = self
             .peer(key)
             .and_then(|p| p.incoming)

@@ -182,6 +182,7 @@ impl Swarm {
         }
         self.lose_requests(now, key, false);
         self.stop_landing(key);
+        self.service_lost(key);
         let peer = self.peers.remove(key.slot());
         if peer.counted_whole {
             self.whole_count -= 1;
@@ -198,6 +199,7 @@ impl Swarm {
             .unlinked(now, key, of_use && !banned, &mut self.rng);
         self.contacts_changed = true;
         self.hungry = true;
+        self.serve(now);
         self.fill_slots(now, None);
     }
 

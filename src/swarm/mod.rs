@@ -26,6 +26,8 @@ mod peer;
 mod picker;
 mod pieces;
 mod requests;
+mod service;
+mod standby;
 mod timers;
 mod upload;
 
@@ -53,6 +55,17 @@ use cache::Cache;
 use contacts::Contacts;
 use peer::Peer;
 use pieces::PieceState;
+use service::Service;
+
+/// Whom a swarm serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// One domain of trust: everybody is to have everything as early as possible.
+    #[default]
+    Fleet,
+    /// Cohen's choker: who gives is given.
+    Fair,
+}
 
 /// What a swarm may use, and how it chooses.
 #[derive(Clone, Debug)]
@@ -71,6 +84,10 @@ pub struct Config {
     pub order: Order,
     /// Whom to dial and to ask first.
     pub peer_order: PeerOrder,
+    /// Whom to serve.
+    pub policy: Policy,
+    /// Pieces that are sent at a time.
+    pub turns_max: usize,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
@@ -94,6 +111,8 @@ impl Config {
             cache_bytes_max: bytes / 2,
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
+            policy: Policy::Fleet,
+            turns_max: 1,
             requests_max: 256,
             links_max: 80,
             upload_slots_max: 32,
@@ -128,7 +147,8 @@ pub enum Input<'a> {
         /// It will not download.
         is_upload_only: bool,
     },
-    /// A whole block came, without bytes: the simulator's form of an arrival.
+    /// A whole block came, without bytes: the simulator's form of an arrival. [`Swarm::block_started`] may have told of
+    /// its head.
     Landed {
         /// From whom.
         peer: PeerKey,
@@ -284,6 +304,7 @@ pub struct Swarm {
     contacts: Contacts,
     contacts_changed: bool,
     announcer: Announcer,
+    service: Service,
     cache: Cache,
     /// Peers whose next upload waits for room in the cache.
     starved: VecDeque<PeerKey>,
@@ -313,6 +334,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            service: Service::new(have.len()),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Geometry;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
 
@@ -118,6 +119,14 @@ pub(super) struct Peer {
 
     /// What it asks of us.
     pub requests: VecDeque<BlockRequest>,
+    /// Since when it waits for its turn.
+    pub asks_since: Time,
+    /// The piece that we told it to ask for next.
+    pub promised: Option<u32>,
+    /// The piece that it told us to ask for next (BEP 6).
+    pub suggested: Option<u32>,
+    /// An arriving piece that others were asked for as well: whoever begins to send it first is its sender.
+    pub standby: Option<u32>,
     /// Requests of it that were refused.
     pub refused_count: u32,
 
@@ -156,6 +165,10 @@ impl Peer {
             resume_at: Time::ZERO,
             unasked_count: 0,
             requests: VecDeque::new(),
+            asks_since: now,
+            promised: None,
+            suggested: None,
+            standby: None,
             refused_count: 0,
             received_at: now,
             sent_at: now,
@@ -178,18 +191,23 @@ impl Peer {
     }
 
     /// How many requests should be in flight to it: what it sends in a moment, within what it and we allow.
-    pub(super) fn pipeline_blocks(&self, requests_max: usize) -> usize {
+    pub(super) fn pipeline_blocks(
+        &self,
+        requests_max: usize,
+        geometry: &Geometry,
+    ) -> usize {
         if self.is_snubbed {
             return 1;
         }
         let blocks_max = requests_max.min(self.requests_max).max(1);
         let paced = match self.down.bytes_per_second() {
-            None => FIRST_PIPELINE_BLOCKS,
+            None => 0,
             Some(rate) => {
-                let ahead = rate * PIPELINE_TIME_SECONDS / f64::from(crate::wire::peer::BLOCK_LEN);
-                ahead.max(PIPELINE_BLOCKS_MIN) as usize
+                let ahead = rate * PIPELINE_TIME_SECONDS / f64::from(geometry.block_len());
+                ahead as usize
             }
         };
+        let paced = paced.max(geometry.blocks_max());
         paced.min(blocks_max)
     }
 

@@ -38,7 +38,8 @@ impl Swarm {
     pub(super) fn fill(&mut self, now: Time, key: PeerKey) {
         loop {
             let Some(peer) = self.peer(key) else { return };
-            let full = peer.asked.len() >= peer.pipeline_blocks(self.config.requests_max);
+            let full = peer.asked.len()
+                >= peer.pipeline_blocks(self.config.requests_max, &self.geometry);
             if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
                 return;
             }
@@ -102,8 +103,13 @@ impl Swarm {
         if self.open_piece(now, key) {
             return self.own_block(key);
         }
-        if self.unasked_count > 0 {
-            return self.shared_block(key);
+        if self.unasked_count > 0
+            && let Some(found) = self.shared_block(key)
+        {
+            return Some(found);
+        }
+        if let Some(found) = self.standby_block(key) {
+            return Some(found);
         }
         self.busy_block(key)
     }
@@ -138,7 +144,11 @@ impl Swarm {
             self.config.order
         };
         let has = &self.peers[key.slot()].has;
-        let Some(piece) = self.picker.pick(has, order, &mut self.rng) else {
+        let suggested = self.peers[key.slot()]
+            .suggested
+            .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
+        let picked = suggested.or_else(|| self.picker.pick(has, order, &mut self.rng));
+        let Some(piece) = picked else {
             return false;
         };
         let len = self.geometry.piece_len(piece) as usize;
@@ -198,7 +208,9 @@ impl Swarm {
                 continue;
             };
             let twice =
-                |block: &super::pieces::BlockState| !block.landed && block.asked < ASKED_MAX;
+                |block: &super::pieces::BlockState| {
+                    !block.landed && block.landing.is_none() && block.asked < ASKED_MAX
+                };
             let blocks = arriving.blocks.iter().enumerate();
             busy.extend(
                 blocks
@@ -279,6 +291,7 @@ impl Swarm {
         let peer = &mut self.peers[key.slot()];
         let asked = std::mem::take(&mut peer.asked);
         peer.current = None;
+        peer.standby = None;
         for &asked in &asked {
             self.release(asked);
         }
@@ -342,6 +355,9 @@ impl Swarm {
         for (_, peer) in &mut self.peers {
             if peer.current == Some(piece) {
                 peer.current = None;
+            }
+            if peer.standby == Some(piece) {
+                peer.standby = None;
             }
         }
         self.pieces[piece as usize] = PieceState::Checking(arriving.senders);

@@ -1,0 +1,84 @@
+//! Pieces that several peers were asked for and none has begun to send.
+//!
+//! A peer serves few at a time, so a request may wait long. When nothing else is left to ask of a peer, it is asked for
+//! a piece that waits elsewhere; whoever begins first is its sender, and the others are told at once that it is no
+//! longer wanted. Nothing is sent twice but what crosses that word.
+
+use super::Swarm;
+use super::peer::{Asked, PeerKey};
+use super::pieces::Arriving;
+use crate::base::Time;
+use crate::wire::peer::Message;
+
+impl Arriving {
+    /// Whether some of it is here or coming in.
+    pub(super) fn has_begun(&self) -> bool {
+        self.landed_count > 0 || self.blocks.iter().any(|block| block.landing.is_some())
+    }
+}
+
+impl Swarm {
+    /// The next block of a piece that waits at other peers, for a peer of which nothing else can be asked.
+    pub(super) fn standby_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+        if let Some(found) = self.rest_of_standby(key) {
+            return Some(found);
+        }
+        let peer = &self.peers[key.slot()];
+        if !peer.asked.is_empty() {
+            return None;
+        }
+        let waits = |&piece: &u32| {
+            let arriving = self.arriving(piece).expect("it is in the list");
+            let of_use = peer.has.get(piece) && !arriving.is_suspect && !arriving.has_begun();
+            of_use.then_some((arriving.blocks[0].asked, piece))
+        };
+        let (_, piece) = self.arriving.iter().filter_map(waits).min()?;
+        self.peers[key.slot()].standby = Some(piece);
+        self.rest_of_standby(key)
+    }
+
+    fn rest_of_standby(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+        let piece = self.peers[key.slot()].standby?;
+        let asked = &self.peers[key.slot()].asked;
+        let next = asked.iter().filter(|asked| asked.piece == piece).count() as u32;
+        let rest = self
+            .arriving(piece)
+            .is_some_and(|a| !a.has_begun() && next < a.blocks.len() as u32);
+        if !rest {
+            self.peers[key.slot()].standby = None;
+        }
+        rest.then_some((piece, next))
+    }
+
+    /// A peer begins to send a piece: it is its task now, and the others that were asked for it are not to send it.
+    pub(super) fn claim(&mut self, now: Time, key: PeerKey, piece: u32) {
+        self.with_arriving(piece, |arriving| arriving.owner = Some(key));
+        let others: Vec<PeerKey> = self.keys().filter(|&other| other != key).collect();
+        for other in others {
+            let peer = &mut self.peers[other.slot()];
+            if peer.current == Some(piece) {
+                peer.current = None;
+            }
+            if peer.standby == Some(piece) {
+                peer.standby = None;
+            }
+            if !peer.asked.iter().any(|asked| asked.piece == piece) {
+                continue;
+            }
+            let asked = std::mem::take(&mut peer.asked).into_iter();
+            let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|a| a.piece == piece);
+            peer.asked = kept.into();
+            for asked in lost {
+                self.peers[other.slot()].take_back(now, asked);
+                self.release(asked);
+                self.send(other, Message::Cancel(self.geometry.block(piece, asked.block)));
+            }
+            self.hungry = true;
+        }
+        let peer = &mut self.peers[key.slot()];
+        if peer.standby == Some(piece) {
+            peer.standby = None;
+            peer.current.get_or_insert(piece);
+        }
+    }
+}
