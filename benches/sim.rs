@@ -25,6 +25,10 @@ fn main() {
             let start = Instant::now();
             let outcome = Simulation::run(&scenario);
             let f = Figures::of(&scenario, &outcome);
+            if std::env::var("DBG").is_ok() {
+                let mb = |v: u64| v as f64 / scenario.total_len as f64;
+                println!("sent {:.3} unsent {:.3} cut {:.3} down {:.3} wasted {:.3}", mb(outcome.up_bytes.iter().sum()), mb(outcome.unsent_bytes.iter().sum()), mb(outcome.cut_bytes), mb(outcome.down_bytes()), mb(outcome.wasted_bytes()));
+            }
             println!(
                 "{:<24} {:>6.3} {:>6.3} {:>6.3} {:>6.3} {:>6.4} {:>6.4} {:>9} {:>7.2} stalls {} {:?}",
                 format!("{name} seed {seed}"),

@@ -35,15 +35,21 @@ impl Figures {
         );
         let last = times.iter().copied().fold(0.0, f64::max);
         let bound = scenario.bound().as_secs_f64();
-        let sent: u64 = outcome.up_bytes.iter().sum();
-        let by_seeds: u64 = outcome.up_bytes[..scenario.first_getter()].iter().sum();
+        let sent_by = |nodes: std::ops::Range<usize>| -> u64 {
+            let unsent: u64 = outcome.unsent_bytes[nodes.clone()].iter().sum();
+            outcome.up_bytes[nodes].iter().sum::<u64>() - unsent
+        };
+        let sent = sent_by(0..scenario.node_count());
+        let by_seeds = sent_by(0..scenario.first_getter());
+        let in_vain = outcome.wasted_bytes() + outcome.cut_bytes;
+        let down = outcome.down_bytes() + outcome.cut_bytes;
         let could_send = scenario.uplinks_bytes_per_second() * last;
         Self {
             last: last / bound,
             mean: sum / count / bound,
             utilisation: sent as f64 / could_send,
             seed_copies: by_seeds as f64 / scenario.total_len as f64,
-            duplicates: outcome.wasted_bytes() as f64 / outcome.down_bytes() as f64,
+            duplicates: in_vain as f64 / down as f64,
             jain: sum * sum / (count * squares),
         }
     }

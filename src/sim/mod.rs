@@ -20,7 +20,7 @@ mod tracker;
 mod verdict;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::base::{PieceBuf, Rng, Time};
@@ -45,7 +45,7 @@ enum Event {
     /// A node's timer may be due.
     Timer { node: usize, life: u32 },
     /// A node's uplink is free again.
-    UplinkFree { node: usize, life: u32 },
+    UplinkFree { node: usize, number: u64 },
     /// A worker has checked a piece.
     Checked {
         node: usize,
@@ -115,6 +115,10 @@ pub struct Simulation {
     queue: BinaryHeap<Reverse<Scheduled>>,
     nodes: Vec<Node>,
     conns: Vec<Conn>,
+    /// Blocks that were sent.
+    block_count: u64,
+    /// Long blocks that were cut short: their ends never arrive.
+    cut_blocks: BTreeSet<u64>,
     tracker: Tracker,
     outcome: Outcome,
     /// Nodes that never had everything.
@@ -158,6 +162,8 @@ impl Simulation {
             unfinished_count: nodes.len(),
             nodes,
             conns: Vec::new(),
+            block_count: 0,
+            cut_blocks: BTreeSet::new(),
             tracker,
             finished_at: None,
             scenario,
@@ -223,7 +229,7 @@ impl Simulation {
             Event::DialTimeout { conn } => self.dial_timed_out(conn),
             Event::Deliver { conn, to, what } => self.deliver(conn, to, what),
             Event::Timer { node, life } => self.timer(node, life),
-            Event::UplinkFree { node, life } => self.uplink_free(node, life),
+            Event::UplinkFree { node, number } => self.uplink_free(node, number),
             Event::Checked {
                 node,
                 life,

@@ -35,7 +35,12 @@ pub(super) enum Wire {
     Message(Message<'static>),
     /// The head of a long block, whose bytes follow.
     Head(BlockRequest),
-    Block { request: BlockRequest, spoilt: bool },
+    Block {
+        request: BlockRequest,
+        spoilt: bool,
+        /// Of a long block: its number.
+        number: Option<u64>,
+    },
     Closed,
 }
 
@@ -61,7 +66,9 @@ impl Wire {
                 (id << 56) ^ u64::from(piece) << 32 ^ u64::from(begin)
             }
             Self::Head(request) => 0x200 + u64::from(request.piece),
-            Self::Block { request, spoilt } => {
+            Self::Block {
+                request, spoilt, ..
+            } => {
                 u64::from(request.piece) << 32 | u64::from(request.begin) | u64::from(*spoilt)
             }
             Self::Closed => 0xff,
@@ -180,12 +187,17 @@ impl Simulation {
         leaves_at: Time,
         conn: usize,
         from: Side,
-        request: BlockRequest,
-        spoilt: bool,
+        (request, spoilt): (BlockRequest, bool),
+        number: u64,
     ) {
         self.send(conn, from, Wire::Head(request));
         let (to, latency) = (from.other(), self.conns[conn].latency);
-        let what = Wire::Block { request, spoilt };
+        let number = Some(number);
+        let what = Wire::Block {
+            request,
+            spoilt,
+            number,
+        };
         self.schedule_at(leaves_at + latency, Event::Deliver { conn, to, what });
     }
 
@@ -227,6 +239,9 @@ impl Simulation {
                 self.input(end.node, Input::Received { peer, message });
             }
             (Wire::Message(message), Some(peer)) => {
+                if let Message::Cancel(request) = message {
+                    self.cut_short(end.node, conn, request);
+                }
                 self.input(end.node, Input::Received { peer, message });
             }
             (Wire::Head(request), Some(peer)) => {
@@ -239,7 +254,17 @@ impl Simulation {
                     self.settle(end.node);
                 }
             }
-            (Wire::Block { request, spoilt }, Some(peer)) => {
+            (
+                Wire::Block {
+                    request,
+                    spoilt,
+                    number,
+                },
+                Some(peer),
+            ) => {
+                if number.is_some_and(|number| self.cut_blocks.remove(&number)) {
+                    return;
+                }
                 let block = request;
                 self.input(
                     end.node,

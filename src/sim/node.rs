@@ -10,7 +10,7 @@ use super::tracker::Question;
 use super::{Event, Scenario, Simulation};
 use crate::base::{Bitfield, BufferPool, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::swarm::{Config, Input, Output, PeerKey, Run, Swarm, Upload};
-use crate::wire::peer::Message;
+use crate::wire::peer::{BlockRequest, Message};
 
 /// How long a worker takes to hash and write a piece.
 const CHECK_TIME: Duration = Duration::from_micros(500);
@@ -25,6 +25,17 @@ struct Link {
     key: PeerKey,
     conn: usize,
     side: Side,
+}
+
+/// What is on its way out.
+#[derive(Debug)]
+struct Sending {
+    /// It holds its buffer until it is gone.
+    upload: Upload,
+    conn: usize,
+    began_at: Time,
+    /// Its number among the blocks of all nodes.
+    number: u64,
 }
 
 /// One node.
@@ -45,8 +56,7 @@ pub(super) struct Node {
     links: Vec<Option<Link>>,
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
-    /// What is on its way out: it holds its buffer until it is gone.
-    sending: Option<Upload>,
+    sending: Option<Sending>,
     timer_at: Option<Time>,
     spin_count: u32,
     pub joined_at: Option<Time>,
@@ -301,24 +311,53 @@ impl Simulation {
             let request = upload.request;
             let nanos = u64::from(request.len) * 1_000_000_000 / sender.up_bytes_per_second;
             let (leaves_at, life) = (self.now + Duration::from_nanos(nanos), sender.life);
-            sender.sending = Some(upload);
-            self.schedule_at(leaves_at, Event::UplinkFree { node, life });
             let (conn, side) = (link.conn, link.side);
+            self.block_count += 1;
+            let number = self.block_count;
+            sender.sending = Some(Sending {
+                upload,
+                conn,
+                began_at: self.now,
+                number,
+            });
+            self.schedule_at(leaves_at, Event::UplinkFree { node, number });
             if self.scenario.in_whole_pieces {
-                self.send_long(leaves_at, conn, side, request, spoilt);
+                self.send_long(leaves_at, conn, side, (request, spoilt), number);
             } else {
-                let what = Wire::Block { request, spoilt };
+                let what = Wire::Block {
+                    request,
+                    spoilt,
+                    number: None,
+                };
                 self.send_at(leaves_at, conn, side, what);
             }
         }
         asked
     }
 
-    pub(super) fn uplink_free(&mut self, node: usize, life: u32) {
-        if self.nodes[node].life == life {
-            self.nodes[node].sending = None;
+    pub(super) fn uplink_free(&mut self, node: usize, number: u64) {
+        let sending = &mut self.nodes[node].sending;
+        if sending.take_if(|sending| sending.number == number).is_some() {
             self.settle(node);
         }
+    }
+
+    /// A request is taken back while its answer, a long one, is on its way out: the rest of it stays here.
+    pub(super) fn cut_short(&mut self, node: usize, conn: usize, request: BlockRequest) {
+        let is_it = |sending: &mut Sending| {
+            sending.conn == conn && sending.upload.request == request
+        };
+        if !self.scenario.in_whole_pieces {
+            return;
+        }
+        let Some(cut) = self.nodes[node].sending.take_if(is_it) else {
+            return;
+        };
+        let seconds = self.now.since(cut.began_at).as_secs_f64();
+        let sent = seconds * self.nodes[node].up_bytes_per_second as f64;
+        self.outcome.cut_bytes += sent as u64;
+        self.outcome.unsent_bytes[node] += u64::from(request.len) - sent as u64;
+        self.cut_blocks.insert(cut.number);
     }
 
     pub(super) fn checked(&mut self, node: usize, life: u32, piece: u32, buffer: PieceBuf) {

@@ -146,6 +146,10 @@ pub struct Outcome {
     pub lives: Vec<Vec<Life>>,
     /// Payload bytes that each node sent.
     pub up_bytes: Vec<u64>,
+    /// Payload bytes that each node did not send after all, of long blocks that were cut short.
+    pub unsent_bytes: Vec<u64>,
+    /// Payload bytes that had left of long blocks that were cut short.
+    pub cut_bytes: u64,
     /// How often each node was banned by another.
     pub ban_counts: Vec<usize>,
     /// How often each node was accused before the tracker.
@@ -175,6 +179,8 @@ impl Outcome {
             first_request_after: vec![None; node_count],
             lives: vec![Vec::new(); node_count],
             up_bytes: vec![0; node_count],
+            unsent_bytes: vec![0; node_count],
+            cut_bytes: 0,
             ban_counts: vec![0; node_count],
             accusation_counts: vec![0; node_count],
             hash_fail_count: 0,

@@ -18,7 +18,7 @@ const ASKED_MAX: u8 = 2;
 impl Swarm {
     /// Gives every peer as much to do as it can take, in the order that the user chose.
     pub(super) fn fill_all(&mut self, now: Time) {
-        let mut keys: Vec<PeerKey> = self.keys().collect();
+        let mut keys: Vec<PeerKey> = self.keys().filter(|&key| self.takes_more(now, key)).collect();
         match self.config.peer_order {
             PeerOrder::Random => self.rng.shuffle(&mut keys),
             PeerOrder::RoundRobin if !keys.is_empty() => {
@@ -34,13 +34,21 @@ impl Swarm {
         }
     }
 
+    /// Whether something more may be asked of a peer.
+    fn takes_more(&self, now: Time, key: PeerKey) -> bool {
+        self.peer(key).is_some_and(|peer| {
+            peer.is_servable()
+                && peer.wanted_count > 0
+                && peer.resume_at <= now
+                && peer.asked.len()
+                    < peer.pipeline_blocks(self.config.requests_max, &self.geometry)
+        })
+    }
+
     /// Asks a peer for blocks until its pipeline is full or nothing is left to ask of it.
     pub(super) fn fill(&mut self, now: Time, key: PeerKey) {
         loop {
-            let Some(peer) = self.peer(key) else { return };
-            let full = peer.asked.len()
-                >= peer.pipeline_blocks(self.config.requests_max, &self.geometry);
-            if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
+            if !self.takes_more(now, key) {
                 return;
             }
             let Some((piece, block)) = self.next_block(now, key) else {
