@@ -145,6 +145,7 @@ fn new_swarm(id: PeerId, have: Bitfield, scenario: &Scenario, seed: u64) -> (Swa
     let mut config = Config::new(id, seed, pool.clone());
     config.order = scenario.order;
     config.peer_order = scenario.peer_order;
+    config.links_max = scenario.links_max;
     config.upload_slots_max = scenario.upload_slots_max;
     (Swarm::new(config, scenario.geometry(), have), pool)
 }

@@ -38,6 +38,8 @@ pub struct Scenario {
     pub plain_one_in: usize,
     /// The buffer pool of each node, in bytes.
     pub pool_bytes: usize,
+    /// Links of each node.
+    pub links_max: usize,
     /// Upload slots of each node.
     pub upload_slots_max: usize,
     /// Members that hear of a newcomer dial it at once, so that both dial.
@@ -82,6 +84,7 @@ impl Default for Scenario {
             slow_count: 0,
             plain_one_in: 0,
             pool_bytes: 64 << 20,
+            links_max: 80,
             upload_slots_max: 32,
             both_dial: false,
             reset_count: 0,

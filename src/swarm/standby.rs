@@ -52,7 +52,13 @@ impl Swarm {
 
     /// A peer begins to send a piece: it is its task now, and the others that were asked for it are not to send it.
     pub(super) fn claim(&mut self, now: Time, key: PeerKey, piece: u32) {
-        self.with_arriving(piece, |arriving| arriving.owner = Some(key));
+        let is_alone = self.with_arriving(piece, |arriving| {
+            let was_ours = arriving.owner.replace(key) == Some(key);
+            was_ours && arriving.blocks.iter().all(|block| block.asked <= 1)
+        });
+        if is_alone {
+            return;
+        }
         let others: Vec<PeerKey> = self.keys().filter(|&other| other != key).collect();
         for other in others {
             let peer = &mut self.peers[other.slot()];
