@@ -141,6 +141,10 @@ impl Simulation {
             }
             simulation.outcome.event_count += 1;
             assert!(simulation.outcome.event_count < EVENTS_MAX, "it never ends");
+            if let Ok(t) = std::env::var("DUMP") && simulation.now.as_secs_f64() > t.parse::<f64>().expect("t") {
+                for (i, n) in simulation.nodes.iter().enumerate() { if n.completed_at.is_none() { println!("node {i} {}", n.addr); n.swarm.dump(); } }
+                std::process::exit(1);
+            }
             simulation.fold(next.at.as_nanos());
             simulation.happen(next.event);
         }

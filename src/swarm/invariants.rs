@@ -4,6 +4,17 @@ use super::Swarm;
 use super::pieces::PieceState;
 
 impl Swarm {
+    /// DEBUG
+    pub fn dump(&self) {
+        for &p in &self.arriving {
+            let a = self.arriving(p).expect("x");
+            println!("  arriving {p} owner {:?} landed {} unasked {} begun {:?} asked {:?}", a.owner, a.landed_count, a.unasked_count, a.begun_at, a.blocks.iter().map(|b| (b.asked, b.landed, b.landing.is_some())).collect::<Vec<_>>());
+        }
+        println!("  wanted {}", self.picker.wanted_count());
+        for (slot, p) in &self.peers {
+            println!("  peer {slot} {} choking {} interested {} wanted {} asked {:?} current {:?} standby {:?} snub {} | they: int {} choked {} requests {:?} turn {:?}", p.addr, p.is_choking, p.am_interested, p.wanted_count, p.asked, p.current, p.standby, p.is_snubbed, p.is_interested, p.am_choking, p.requests, self.service);
+        }
+    }
     /// Asserts the invariants that the module's text numbers.
     pub fn check(&self) {
         self.check_pieces();

@@ -34,7 +34,8 @@ impl Swarm {
         peer.received_at = now;
         peer.progress_at = now;
         let names = |asked: &Asked| (asked.piece, asked.block) == (request.piece, block);
-        let expected = peer.asked.iter().any(names) || peer.cancelled.iter().any(names);
+        let asked = peer.asked.iter().find(|asked| names(asked)).copied();
+        let expected = asked.is_some() || peer.cancelled.iter().any(names);
         if !expected {
             peer.unasked_count += 1;
             if peer.unasked_count > UNREQUESTED_MAX {
@@ -44,6 +45,9 @@ impl Swarm {
         let first = self
             .arriving(request.piece)
             .is_some_and(|a| expected && !a.is_suspect && !a.has_begun());
+        if let Some(asked) = asked.filter(|_| first) {
+            self.time_answer(now, asked.at);
+        }
         if first {
             self.claim(now, key, request.piece);
         }
@@ -60,7 +64,9 @@ impl Swarm {
             }
             _ => Goes::Away,
         };
-        self.peers[key.slot()].incoming = Some(Incoming {
+        let peer = &mut self.peers[key.slot()];
+        peer.run = Some(request.piece);
+        peer.incoming = Some(Incoming {
             request,
             filled: 0,
             goes,
@@ -132,7 +138,7 @@ impl Swarm {
             .expect("it was checked when it started");
         let piece = incoming.request.piece;
         let was_asked = self.answer(key, piece, block);
-        if self.settle_block(key, incoming, block) {
+        if self.settle_block(now, key, incoming, block) {
             self.peers[key.slot()].is_snubbed = false;
         } else {
             self.counts.wasted_bytes += u64::from(incoming.request.len);
@@ -200,7 +206,13 @@ impl Swarm {
     }
 
     /// Makes a whole block part of its piece; false if it was not needed.
-    fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
+    fn settle_block(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        incoming: Incoming,
+        block: u32,
+    ) -> bool {
         let BlockRequest { piece, begin, len } = incoming.request;
         let sender = Sender {
             id: self.peers[key.slot()].hello.id,
@@ -232,7 +244,10 @@ impl Swarm {
             });
             self.peers[key.slot()].side = side;
         }
-        self.with_arriving(piece, |arriving| arriving.land(block, sender));
+        self.with_arriving(piece, |arriving| {
+            arriving.land(block, sender);
+            arriving.progress_at = now;
+        });
         true
     }
 

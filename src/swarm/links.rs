@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::contacts::Found;
 use super::peer::{Hello, Peer, PeerKey};
@@ -80,6 +81,8 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Silence after which a conn gives way to a new one of the same peer, whoever dialled it.
+const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// Links that we look for; beyond them we take what comes.
 const LINKS_WANTED: usize = 40;
 
@@ -118,14 +121,17 @@ impl Swarm {
         }
         let twin = self.key_of(hello.id);
         if let Some(twin) = twin {
+            let known = &self.peers[twin.slot()];
             let Hello {
                 dialled, remote, ..
-            } = self.peers[twin.slot()].hello;
+            } = known.hello;
+            // The other side would not dial if it knew of a conn; ours may be dead without our having noticed.
+            let is_dead = now.since(known.received_at) > DEAD_AFTER;
             let ours_is_right = self.config.id > hello.id;
             let ip = hello.remote.ip();
             // A name that is taken by another must not push its owner's link aside.
             let is_stranger = remote.ip() != ip && self.contacts.addr_at(hello.id, ip).is_none();
-            let gives_way = dialled == hello.dialled || hello.dialled != ours_is_right;
+            let gives_way = !is_dead && (dialled == hello.dialled || hello.dialled != ours_is_right);
             if gives_way || is_stranger && !hello.dialled {
                 return Err(Reason::Duplicate);
             }

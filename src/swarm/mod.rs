@@ -310,6 +310,8 @@ pub struct Swarm {
     starved: VecDeque<PeerKey>,
     /// A piece could not begin because the pool had no buffer for it.
     lacks_buffer: bool,
+    /// How soon an idle peer answers a request.
+    answer_time: Duration,
     ledger: Ledger,
     counts: Counts,
     deadlines: Deadlines<{ timers::KINDS }>,
@@ -351,6 +353,7 @@ impl Swarm {
             announcer: Announcer::default(),
             starved: VecDeque::new(),
             lacks_buffer: false,
+            answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),
             deadlines: Deadlines::default(),

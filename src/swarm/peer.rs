@@ -105,6 +105,8 @@ pub(super) struct Peer {
     pub cancelled: VecDeque<Asked>,
     /// The arriving piece that is this peer's task.
     pub current: Option<u32>,
+    /// The piece of the last block that it began to send.
+    pub run: Option<u32>,
     pub incoming: Option<Incoming>,
     /// Memory for a block that another peer is landing already.
     pub side: Box<[u8]>,
@@ -158,6 +160,7 @@ impl Peer {
             asked: VecDeque::new(),
             cancelled: VecDeque::new(),
             current: None,
+            run: None,
             incoming: None,
             side: Box::default(),
             is_snubbed: false,
@@ -221,9 +224,15 @@ impl Peer {
             .max(STALL_TIME_MIN)
     }
 
-    /// When its silence becomes a stall, if it owes us anything.
+    /// When its silence becomes a stall, if it owes us anything. While a piece waits for its turn, nothing is to come.
     pub(super) fn stalls_at(&self) -> Option<Time> {
-        (!self.asked.is_empty()).then(|| self.progress_at + self.stall_time())
+        let first = self.asked.front()?;
+        let time = if self.run == Some(first.piece) {
+            self.stall_time()
+        } else {
+            TURN_TIME_MAX
+        };
+        Some(self.progress_at + time)
     }
 }
 
@@ -231,6 +240,8 @@ impl Peer {
 /// lower bound is raised so that a peer whose machine is busy for a moment is not punished).
 const STALL_TIME_MIN: Duration = Duration::from_secs(2);
 const STALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a peer may leave a piece waiting of which it sent nothing (others give up after 20 to 25 s).
+const TURN_TIME_MAX: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
@@ -249,17 +260,18 @@ mod tests {
     #[test]
     fn the_pipeline_follows_the_pace_within_its_bounds() {
         let mut peer = peer();
-        assert_eq!(peer.pipeline_blocks(256), FIRST_PIPELINE_BLOCKS);
+        let geometry = Geometry::new(1 << 24, 1 << 20);
+        assert_eq!(peer.pipeline_blocks(256, &geometry), FIRST_PIPELINE_BLOCKS);
         let mut now = Time::from_nanos(1);
         for _ in 0..40 {
             now += Duration::from_millis(50);
             peer.down.add(now, 50 << 20);
         }
-        assert_eq!(peer.pipeline_blocks(256), 250);
+        assert_eq!(peer.pipeline_blocks(256, &geometry), 250);
         peer.requests_max = 5;
-        assert_eq!(peer.pipeline_blocks(256), 5);
+        assert_eq!(peer.pipeline_blocks(256, &geometry), 5);
         peer.is_snubbed = true;
-        assert_eq!(peer.pipeline_blocks(256), 1);
+        assert_eq!(peer.pipeline_blocks(256, &geometry), 1);
     }
 
     #[test]

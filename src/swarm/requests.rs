@@ -4,7 +4,7 @@
 //! left to begin, or when no buffer is.
 
 use super::peer::{Asked, PeerKey};
-use super::pieces::{Arriving, PieceState};
+use super::pieces::{Arriving, BlockState, PieceState};
 use super::upload::RETRY_AFTER;
 use super::{Order, Output, PeerOrder, Swarm, timers};
 use crate::base::Time;
@@ -116,10 +116,10 @@ impl Swarm {
         {
             return Some(found);
         }
-        if let Some(found) = self.standby_block(key) {
+        if let Some(found) = self.standby_block(now, key) {
             return Some(found);
         }
-        self.busy_block(key)
+        self.busy_block(now, key)
     }
 
     fn own_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
@@ -180,6 +180,7 @@ impl Swarm {
         self.arriving_bytes += len;
         let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
         let mut arriving = Arriving::new(buffer, blocks, key, place);
+        arriving.asked_at = now;
         arriving.is_suspect = self.suspects.contains(&piece);
         self.unasked_count += arriving.unasked_count;
         self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
@@ -204,29 +205,28 @@ impl Swarm {
     }
 
     /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
-    /// nothing to do, one block that somebody else was asked for.
-    fn busy_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
+    fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
         if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
             return None;
         }
-        let mut busy = Vec::new();
-        for &piece in self.arriving.iter().filter(|&&piece| peer.has.get(piece)) {
-            let Some(arriving) = self.arriving(piece).filter(|a| !a.is_suspect) else {
-                continue;
+        let last = |&piece: &u32| {
+            let arriving = self.arriving(piece).filter(|a| !a.is_suspect)?;
+            let begun_at = arriving.begun_at.filter(|_| peer.has.get(piece))?;
+            // With each second in which nothing comes, one more is asked.
+            let asked_max = ASKED_MAX + now.since(arriving.progress_at).as_secs().min(30) as u8;
+            let busy = |block: &BlockState| {
+                !block.landed && block.landing.is_none() && block.asked < asked_max
             };
-            let twice =
-                |block: &super::pieces::BlockState| {
-                    !block.landed && block.landing.is_none() && block.asked < ASKED_MAX
-                };
-            let blocks = arriving.blocks.iter().enumerate();
-            busy.extend(
-                blocks
-                    .filter(|(_, b)| twice(b))
-                    .map(|(at, _)| (piece, at as u32)),
-            );
-        }
-        self.rng.pick(&busy).copied()
+            let block = arriving.blocks.iter().rposition(busy)?;
+            let ahead = arriving.blocks.len() as u32 - arriving.landed_count;
+            let per_block = now.since(begun_at) / arriving.landed_count.max(1);
+            let wait = per_block * ahead.min(block as u32 + 1);
+            (wait > self.answer_time * 2).then_some((wait, piece, block as u32))
+        };
+        let (_, piece, block) = self.arriving.iter().filter_map(last).max()?;
+        Some((piece, block))
     }
 
     /// A request will not be answered: its block may be asked of others.

@@ -4,11 +4,17 @@
 //! a piece that waits elsewhere; whoever begins first is its sender, and the others are told at once that it is no
 //! longer wanted. Nothing is sent twice but what crosses that word.
 
-use super::Swarm;
+use std::time::Duration;
+
+use super::{Swarm, timers};
 use super::peer::{Asked, PeerKey};
 use super::pieces::Arriving;
 use crate::base::Time;
 use crate::wire::peer::Message;
+
+/// How soon an idle peer answers a request, until it is known, and at least.
+pub(super) const ANSWER_TIME_FIRST: Duration = Duration::from_millis(2);
+const ANSWER_TIME_MIN: Duration = Duration::from_micros(100);
 
 impl Arriving {
     /// Whether some of it is here or coming in.
@@ -19,7 +25,7 @@ impl Arriving {
 
 impl Swarm {
     /// The next block of a piece that waits at other peers, for a peer of which nothing else can be asked.
-    pub(super) fn standby_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    pub(super) fn standby_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         if let Some(found) = self.rest_of_standby(key) {
             return Some(found);
         }
@@ -27,13 +33,21 @@ impl Swarm {
         if !peer.asked.is_empty() {
             return None;
         }
+        let gap = self.answer_time * 2;
         let waits = |&piece: &u32| {
             let arriving = self.arriving(piece).expect("it is in the list");
             let of_use = peer.has.get(piece) && !arriving.is_suspect && !arriving.has_begun();
-            of_use.then_some((arriving.blocks[0].asked, piece))
+            // Whoever is idle answers at once: until then nobody else is asked, or both would begin.
+            let at = (arriving.asked_at + gap).max(now);
+            of_use.then_some((at, arriving.blocks[0].asked, piece))
         };
-        let (_, piece) = self.arriving.iter().filter_map(waits).min()?;
+        let (at, _, piece) = self.arriving.iter().filter_map(waits).min()?;
+        if at > now {
+            self.deadlines.bring_forward(timers::STANDBY, at);
+            return None;
+        }
         self.peers[key.slot()].standby = Some(piece);
+        self.with_arriving(piece, |arriving| arriving.asked_at = now);
         self.rest_of_standby(key)
     }
 
@@ -50,9 +64,17 @@ impl Swarm {
         rest.then_some((piece, next))
     }
 
+    /// A peer begins to answer what it was asked at `asked_at`: the quickest answer is that of a peer that was idle.
+    pub(super) fn time_answer(&mut self, now: Time, asked_at: Time) {
+        let time = now.since(asked_at).max(ANSWER_TIME_MIN);
+        self.answer_time = self.answer_time.min(time);
+    }
+
     /// A peer begins to send a piece: it is its task now, and the others that were asked for it are not to send it.
     pub(super) fn claim(&mut self, now: Time, key: PeerKey, piece: u32) {
         let is_alone = self.with_arriving(piece, |arriving| {
+            arriving.begun_at = Some(now);
+            arriving.progress_at = now;
             let was_ours = arriving.owner.replace(key) == Some(key);
             was_ours && arriving.blocks.iter().all(|block| block.asked <= 1)
         });
