@@ -311,7 +311,7 @@ impl Simulation {
             sender.ready.push_back(key);
             let request = upload.request;
             let nanos = u64::from(request.len) * 1_000_000_000 / sender.up_bytes_per_second;
-            let (leaves_at, life) = (self.now + Duration::from_nanos(nanos), sender.life);
+            let leaves_at = self.now + Duration::from_nanos(nanos);
             let (conn, side) = (link.conn, link.side);
             self.block_count += 1;
             let number = self.block_count;

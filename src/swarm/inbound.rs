@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::landing::UNREQUESTED_MAX;
 use super::links::Reason;
 use super::peer::PeerKey;
-use super::{Output, Swarm, timers};
+use super::{Swarm, timers};
 use crate::base::{Bitfield, Time};
 use crate::wire::peer::{BlockRequest, Message};
 
@@ -144,9 +144,11 @@ impl Swarm {
             peer.requests.push_back(request);
             if queued == 0 {
                 peer.asks_since = now;
-                self.outputs.push_back(Output::Upload { peer: key });
             }
             self.serve(now);
+            if queued == 0 && self.next_request(key).is_some() {
+                self.wake(key);
+            }
             return Ok(());
         }
         if peer.hello.fast {
@@ -175,13 +177,13 @@ impl Swarm {
         };
         peer.requests.remove(at);
         let fast = peer.hello.fast;
-        if at == 0 && !peer.requests.is_empty() {
-            self.outputs.push_back(Output::Upload { peer: key });
-        }
         if fast {
             self.send(key, Message::Reject(request));
         }
         self.serve(now);
+        if at == 0 && self.next_request(key).is_some() {
+            self.wake(key);
+        }
     }
 
     /// A peer will not answer a request of ours.

@@ -44,11 +44,10 @@ impl Swarm {
         }
         let first = self
             .arriving(request.piece)
-            .is_some_and(|a| expected && !a.is_suspect && !a.has_begun());
-        if let Some(asked) = asked.filter(|_| first) {
+            .is_some_and(|a| !a.is_suspect && !a.has_begun());
+        let claims = asked.filter(|_| first);
+        if let Some(asked) = claims {
             self.time_answer(now, asked.at);
-        }
-        if first {
             self.claim(now, key, request.piece);
         }
         let goes = match &mut self.pieces[request.piece as usize] {
@@ -71,7 +70,7 @@ impl Swarm {
             filled: 0,
             goes,
         });
-        if first && self.hungry {
+        if claims.is_some() && self.hungry {
             self.settle(now);
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Geometry;
+use super::standby::Standby;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
 
@@ -62,14 +63,14 @@ pub(super) enum Goes {
     Away,
 }
 
-/// Nothing is known yet of how fast a peer is.
-const FIRST_PIPELINE_BLOCKS: usize = 64;
+/// Asked ahead of all peers of which it is not known yet how fast they are.
+const FIRST_PIPELINE_BYTES: f64 = 1048576.0;
 /// Requests taken back that are remembered for each link.
 const CANCELLED_MAX: usize = 1_024;
 /// How much of a peer's own pace we ask ahead of it.
 const PIPELINE_TIME_SECONDS: f64 = 0.4;
-/// Fewest requests in flight to a peer in good standing (libtorrent's least is 2; on a LAN 8 hides a turn of the loop).
-const PIPELINE_BLOCKS_MIN: f64 = 8.0;
+/// Fewest bytes asked ahead of a peer in good standing (on a LAN 128 KiB hide a turn of the loop).
+const PIPELINE_BYTES_MIN: f64 = 131072.0;
 
 /// One link.
 #[derive(Debug)]
@@ -128,7 +129,7 @@ pub(super) struct Peer {
     /// The piece that it told us to ask for next (BEP 6).
     pub suggested: Option<u32>,
     /// An arriving piece that others were asked for as well: whoever begins to send it first is its sender.
-    pub standby: Option<u32>,
+    pub standby: Option<Standby>,
     /// Requests of it that were refused.
     pub refused_count: u32,
 
@@ -193,25 +194,24 @@ impl Peer {
         !self.is_choking && self.am_interested
     }
 
-    /// How many requests should be in flight to it: what it sends in a moment, within what it and we allow.
+    /// How many requests should be in flight to it: what it sends in a moment and at least a piece, within what it and we
+    /// allow. Before its pace is known, it is one of `source_count` that share a first guess.
     pub(super) fn pipeline_blocks(
         &self,
         requests_max: usize,
         geometry: &Geometry,
+        source_count: impl FnOnce() -> usize,
     ) -> usize {
         if self.is_snubbed {
             return 1;
         }
         let blocks_max = requests_max.min(self.requests_max).max(1);
-        let paced = match self.down.bytes_per_second() {
-            None => 0,
-            Some(rate) => {
-                let ahead = rate * PIPELINE_TIME_SECONDS / f64::from(geometry.block_len());
-                ahead as usize
-            }
+        let ahead_bytes = match self.down.bytes_per_second() {
+            None => FIRST_PIPELINE_BYTES / source_count().max(1) as f64,
+            Some(rate) => (rate * PIPELINE_TIME_SECONDS).max(PIPELINE_BYTES_MIN),
         };
-        let paced = paced.max(geometry.blocks_max());
-        paced.min(blocks_max)
+        let ahead = ahead_bytes / f64::from(geometry.block_len());
+        (ahead as usize).clamp(geometry.blocks_max().min(blocks_max), blocks_max)
     }
 
     /// How long it may leave requests without payload before they move elsewhere.
@@ -261,17 +261,18 @@ mod tests {
     fn the_pipeline_follows_the_pace_within_its_bounds() {
         let mut peer = peer();
         let geometry = Geometry::new(1 << 24, 1 << 20);
-        assert_eq!(peer.pipeline_blocks(256, &geometry), FIRST_PIPELINE_BLOCKS);
+        let blocks = |peer: &Peer| peer.pipeline_blocks(256, &geometry, || 1);
+        assert_eq!(blocks(&peer), 64);
         let mut now = Time::from_nanos(1);
         for _ in 0..40 {
             now += Duration::from_millis(50);
             peer.down.add(now, 50 << 20);
         }
-        assert_eq!(peer.pipeline_blocks(256, &geometry), 250);
+        assert_eq!(blocks(&peer), 250);
         peer.requests_max = 5;
-        assert_eq!(peer.pipeline_blocks(256, &geometry), 5);
+        assert_eq!(blocks(&peer), 5);
         peer.is_snubbed = true;
-        assert_eq!(peer.pipeline_blocks(256, &geometry), 1);
+        assert_eq!(blocks(&peer), 1);
     }
 
     #[test]

@@ -54,6 +54,8 @@ pub(super) struct Arriving {
     pub owner: Option<PeerKey>,
     /// When somebody was last asked for it who had nothing else to do.
     pub asked_at: Time,
+    /// Peers that were asked for it on top of the first.
+    pub standby_count: u8,
     /// When its first block came in.
     pub begun_at: Option<Time>,
     /// When a block of it last came in.
@@ -75,6 +77,7 @@ impl Arriving {
             landed_count: 0,
             owner: Some(owner),
             asked_at: Time::ZERO,
+            standby_count: 0,
             begun_at: None,
             progress_at: Time::ZERO,
             senders: Vec::new(),

@@ -36,13 +36,15 @@ impl Swarm {
 
     /// Whether something more may be asked of a peer.
     fn takes_more(&self, now: Time, key: PeerKey) -> bool {
-        self.peer(key).is_some_and(|peer| {
-            peer.is_servable()
-                && peer.wanted_count > 0
-                && peer.resume_at <= now
-                && peer.asked.len()
-                    < peer.pipeline_blocks(self.config.requests_max, &self.geometry)
-        })
+        let Some(peer) = self.peer(key) else {
+            return false;
+        };
+        if !peer.is_servable() || peer.wanted_count == 0 || peer.resume_at > now {
+            return false;
+        }
+        let sources = || self.peers.iter().filter(|(_, p)| p.is_servable()).count();
+        let blocks = peer.pipeline_blocks(self.config.requests_max, &self.geometry, sources);
+        peer.asked.len() < blocks
     }
 
     /// Asks a peer for blocks until its pipeline is full or nothing is left to ask of it.
@@ -364,9 +366,7 @@ impl Swarm {
             if peer.current == Some(piece) {
                 peer.current = None;
             }
-            if peer.standby == Some(piece) {
-                peer.standby = None;
-            }
+            peer.standby.take_if(|standby| standby.piece == piece);
         }
         self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
         self.outputs.push_back(Output::Check {

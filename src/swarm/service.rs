@@ -117,8 +117,16 @@ impl Swarm {
             sent_bytes: 0,
             used_at: now,
         });
-        self.outputs.push_back(Output::Upload { peer: key });
         self.promise(key);
+        self.wake(key);
+    }
+
+    /// There may be something to send to a peer.
+    pub(super) fn wake(&mut self, key: PeerKey) {
+        let last = self.outputs.back();
+        if !matches!(last, Some(Output::Upload { peer }) if *peer == key) {
+            self.outputs.push_back(Output::Upload { peer: key });
+        }
     }
 
     /// A block of a turn went out; the turn ends with the piece.

@@ -16,6 +16,14 @@ use crate::wire::peer::Message;
 pub(super) const ANSWER_TIME_FIRST: Duration = Duration::from_millis(2);
 const ANSWER_TIME_MIN: Duration = Duration::from_micros(100);
 
+/// A piece that a peer is asked for although others were asked as well.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standby {
+    pub piece: u32,
+    /// The block that it is asked for first.
+    from: u32,
+}
+
 impl Arriving {
     /// Whether some of it is here or coming in.
     pub(super) fn has_begun(&self) -> bool {
@@ -46,22 +54,28 @@ impl Swarm {
             self.deadlines.bring_forward(timers::STANDBY, at);
             return None;
         }
-        self.peers[key.slot()].standby = Some(piece);
-        self.with_arriving(piece, |arriving| arriving.asked_at = now);
+        let from = self.with_arriving(piece, |arriving| {
+            arriving.asked_at = now;
+            arriving.standby_count = arriving.standby_count.wrapping_add(1);
+            // Halves, quarters, eighths: if two begin at once, they do not send the same.
+            let share = u32::from(arriving.standby_count.reverse_bits());
+            (share * arriving.blocks.len() as u32) >> 8
+        });
+        self.peers[key.slot()].standby = Some(Standby { piece, from });
         self.rest_of_standby(key)
     }
 
     fn rest_of_standby(&mut self, key: PeerKey) -> Option<(u32, u32)> {
-        let piece = self.peers[key.slot()].standby?;
+        let Standby { piece, from } = self.peers[key.slot()].standby?;
         let asked = &self.peers[key.slot()].asked;
         let next = asked.iter().filter(|asked| asked.piece == piece).count() as u32;
-        let rest = self
-            .arriving(piece)
-            .is_some_and(|a| !a.has_begun() && next < a.blocks.len() as u32);
-        if !rest {
+        let waiting = self.arriving(piece).filter(|a| !a.has_begun());
+        let count = waiting.map_or(0, |a| a.blocks.len() as u32);
+        if next >= count {
             self.peers[key.slot()].standby = None;
+            return None;
         }
-        rest.then_some((piece, next))
+        Some((piece, (from + next) % count))
     }
 
     /// A peer begins to answer what it was asked at `asked_at`: the quickest answer is that of a peer that was idle.
@@ -87,9 +101,7 @@ impl Swarm {
             if peer.current == Some(piece) {
                 peer.current = None;
             }
-            if peer.standby == Some(piece) {
-                peer.standby = None;
-            }
+            peer.standby.take_if(|standby| standby.piece == piece);
             if !peer.asked.iter().any(|asked| asked.piece == piece) {
                 continue;
             }
@@ -104,8 +116,7 @@ impl Swarm {
             self.hungry = true;
         }
         let peer = &mut self.peers[key.slot()];
-        if peer.standby == Some(piece) {
-            peer.standby = None;
+        if peer.standby.take_if(|s| s.piece == piece).is_some() {
             peer.current.get_or_insert(piece);
         }
     }
