@@ -1,4 +1,5 @@
-//! Values that every layer speaks in: time, randomness, bit fields, buffers, identities, safe text.
+//! Values that every layer speaks in: time, randomness, bit fields, buffers, identities, the reach of addresses, safe
+//! text.
 //!
 //! Imports nothing of ours, and knows neither files nor sockets nor clocks.
 
@@ -7,6 +8,7 @@ mod buf;
 mod id;
 mod rate;
 mod rng;
+mod scope;
 mod text;
 mod time;
 mod verdict;
@@ -16,6 +18,7 @@ pub use buf::{BufferPool, PieceBuf};
 pub use id::{Digest20, Digest32, InfoHash, ParseHexError, PeerId, hex};
 pub use rate::Rate;
 pub use rng::Rng;
+pub use scope::{Scope, canonical, dialable, is_shared_over};
 pub use text::Escaped;
 pub use time::{Deadlines, Time};
 pub use verdict::Verdict;

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use super::args::{Args, Environment, Parsed, parse, variable};
 use super::table::PEER;
+use super::torrent_config::{self, CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 use super::value::{
-    Advertised, TrackerAddr, What, parse_count, parse_listen, parse_name, parse_piece_size,
-    parse_sha256, parse_span, parse_zone,
+    Advertised, TrackerAddr, What, parse_count, parse_listen, parse_name, parse_path,
+    parse_piece_size, parse_sha256, parse_span, parse_zone,
 };
-use super::{Failure, OutputConfig};
+use super::{ExitCode, Failure, OutputConfig};
 use crate::base::Digest32;
 
 /// How long nothing may arrive before `get` gives up, unless `--stall` says otherwise.
@@ -34,8 +35,8 @@ pub enum PeerInvocation {
 /// What all commands have in common.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PeerGlobals {
-    /// Where the tracker is.
-    pub tracker: TrackerAddr,
+    /// Where the native tracker is; only commands that can do without one run without one.
+    pub tracker: Option<TrackerAddr>,
     /// What is shown, and how.
     pub output: OutputConfig,
 }
@@ -55,6 +56,25 @@ pub enum PeerCommand {
     Verify(VerifyConfig),
     /// Make the tracker forget a content.
     Remove(RemoveConfig),
+    /// Serve what a `.torrent` file describes.
+    Seed(SeedConfig),
+    /// Write a `.torrent` file of something on disk.
+    Create(CreateConfig),
+    /// Show what a `.torrent` file says.
+    Show(ShowConfig),
+    /// Write a `.torrent` file of what the tracker knows.
+    Export(ExportConfig),
+}
+
+/// What a command has to do with a native tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackerUse {
+    /// Nothing, even if one is named.
+    Unused,
+    /// It speaks with the one that is named, and goes on without it.
+    Optional,
+    /// It can do nothing without it.
+    Required,
 }
 
 impl PeerCommand {
@@ -67,6 +87,23 @@ impl PeerCommand {
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Remove(_) => "rm",
+            Self::Seed(_) => "seed",
+            Self::Create(_) => "torrent create",
+            Self::Show(_) => "torrent show",
+            Self::Export(_) => "torrent export",
+        }
+    }
+
+    /// What it has to do with a native tracker.
+    pub fn tracker_use(&self) -> TrackerUse {
+        match self {
+            Self::Get(config) if config.whats.iter().all(What::is_self_contained) => {
+                TrackerUse::Optional
+            }
+            Self::Seed(_) => TrackerUse::Optional,
+            Self::Verify(config) if matches!(config.what, What::Torrent(_)) => TrackerUse::Unused,
+            Self::Create(_) | Self::Show(_) => TrackerUse::Unused,
+            _ => TrackerUse::Required,
         }
     }
 }
@@ -93,6 +130,8 @@ pub struct ShareConfig {
     pub piece_bytes: Option<u32>,
     /// Whether to compute whole-file digests.
     pub sha256: bool,
+    /// The `.torrent` file to write as well, of the only path.
+    pub torrent: Option<PathBuf>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -210,7 +249,7 @@ pub struct RemoveConfig {
 /// Reads the command line of `shoal-peer`: the words after the program's name, and the environment.
 ///
 /// # Errors
-/// A [`Failure`] with exit code 28 that names the option, its value and the remedy.
+/// A [`Failure`] with exit code 28, or 27 for a bad magnet link, that names the option, its value and the remedy.
 pub fn parse_peer(
     words: impl IntoIterator<Item = OsString>,
     environment: Environment<'_>,
@@ -227,26 +266,35 @@ pub fn parse_peer(
         }),
         "status" => PeerCommand::Status(status(&args)?),
         "verify" => PeerCommand::Verify(VerifyConfig {
-            what: What::parse(&args.operands()[0]),
+            what: what(&args, 0)?,
             path: PathBuf::from(&args.operands()[1]),
         }),
         "rm" => PeerCommand::Remove(RemoveConfig {
-            what: What::parse(&args.operands()[0]),
+            what: what(&args, 0)?,
         }),
+        "seed" => PeerCommand::Seed(torrent_config::seed(&args, environment)?),
+        "torrent create" => PeerCommand::Create(torrent_config::create(&args)?),
+        "torrent show" => PeerCommand::Show(torrent_config::show(&args)),
+        "torrent export" => PeerCommand::Export(torrent_config::export(&args)?),
         other => unreachable!("{other} is in the table and not here"),
     };
-    Ok(PeerInvocation::Run(
-        globals(&args, environment)?,
-        Box::new(command),
-    ))
+    let tracker_use = command.tracker_use();
+    let globals = globals(&args, environment, tracker_use)?;
+    if globals.tracker.is_none() && tracker_use == TrackerUse::Required {
+        let failure = args.usage("", "no tracker given");
+        return Err(failure.with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
+    }
+    Ok(PeerInvocation::Run(globals, Box::new(command)))
 }
 
-fn globals(args: &Args, environment: Environment<'_>) -> Result<PeerGlobals, Failure> {
-    let tracker = args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)?;
-    let Some(tracker) = tracker else {
-        return Err(args
-            .usage("", "no tracker given")
-            .with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
+fn globals(
+    args: &Args,
+    environment: Environment<'_>,
+    tracker_use: TrackerUse,
+) -> Result<PeerGlobals, Failure> {
+    let tracker = match tracker_use {
+        TrackerUse::Unused => None,
+        _ => args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)?,
     };
     Ok(PeerGlobals {
         tracker,
@@ -263,14 +311,19 @@ fn globals(args: &Args, environment: Environment<'_>) -> Result<PeerGlobals, Fai
 
 fn share(args: &Args, environment: Environment<'_>) -> Result<ShareConfig, Failure> {
     let name = args.option("name", parse_name)?;
+    let torrent = args.option("torrent", parse_path)?;
     if let (Some(name), [_, _, ..]) = (&name, args.operands()) {
         return Err(args.usage("--name", &format!("\"{name}\" cannot name several PATHs")));
+    }
+    if let (Some(_), [_, _, ..]) = (&torrent, args.operands()) {
+        return Err(args.usage("--torrent", "one file cannot describe several PATHs"));
     }
     Ok(ShareConfig {
         paths: args.operands().iter().map(PathBuf::from).collect(),
         name,
         piece_bytes: args.option("piece-size", parse_piece_size)?,
         sha256: !args.is_given("no-sha256"),
+        torrent,
         reach: reach(args, environment)?,
     })
 }
@@ -291,11 +344,9 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
     ]);
     let seed = choice(&[("none", SeedMode::None), ("forever", SeedMode::Forever)]);
     Ok(GetConfig {
-        whats: args
-            .operands()
-            .iter()
-            .map(|text| What::parse(text))
-            .collect(),
+        whats: (0..args.operands().len())
+            .map(|at| what(args, at))
+            .collect::<Result<_, _>>()?,
         target: target(args, several)?,
         order: args.option("order", order)?.unwrap_or(PieceOrder::Rarest),
         peers: args.option("peers", peers)?.unwrap_or(PeerChoice::Random),
@@ -309,6 +360,16 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
     })
 }
 
+/// Reads operand `at` as a WHAT; only a magnet link can be wrong.
+pub(super) fn what(args: &Args, at: usize) -> Result<What, Failure> {
+    let read = |text: &str| What::parse(text).map_err(|error| error.to_string());
+    args.read("", &args.operands()[at], read)
+        .map_err(|failure| Failure {
+            code: ExitCode::BadMagnet,
+            ..failure
+        })
+}
+
 fn target(args: &Args, several: bool) -> Result<Target, Failure> {
     let path = |text: &str| match text {
         "" | "-" => Err("not a path"),
@@ -320,12 +381,9 @@ fn target(args: &Args, several: bool) -> Result<Target, Failure> {
 
 fn status(args: &Args) -> Result<StatusConfig, Failure> {
     let count = args.option("expect", parse_count)?;
-    let hosts = args.option("hosts", |text| match text {
-        "" => Err("not a path"),
-        _ => Ok(PathBuf::from(text)),
-    })?;
+    let hosts = args.option("hosts", parse_path)?;
     Ok(StatusConfig {
-        what: What::parse(&args.operands()[0]),
+        what: what(args, 0)?,
         expect: match (count, hosts) {
             (None, None) => Expectation::Nothing,
             (Some(count), None) => Expectation::Count(count),
@@ -338,7 +396,7 @@ fn status(args: &Args) -> Result<StatusConfig, Failure> {
     })
 }
 
-fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachConfig, Failure> {
+pub(super) fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachConfig, Failure> {
     let advertise = args
         .values("advertise")
         .iter()

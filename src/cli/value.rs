@@ -4,11 +4,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use super::units::{parse_digits, parse_duration, parse_size};
 use crate::base::{Digest32, InfoHash};
+use crate::wire::magnet::{Magnet, MagnetError};
+use crate::wire::torrent::{COMMENT_BYTES_MAX, tracker_url};
 
 /// The port of a tracker that names none.
 pub const TRACKER_PORT: u16 = 6969;
@@ -25,6 +28,9 @@ const PIECE_BYTES_MIN: u64 = 16 << 10;
 /// The largest piece.
 const PIECE_BYTES_MAX: u64 = 512 << 20;
 
+/// What the name of a `.torrent` file ends with.
+const TORRENT_SUFFIX: &str = ".torrent";
+
 /// Which content is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
@@ -35,20 +41,39 @@ pub enum What {
     /// 8 to 39 hexadecimal digits, as typed: the newest of that name if there is one, else the only one whose
     /// info-hash begins so.
     PrefixOrName(String),
+    /// The one that this `.torrent` file describes.
+    Torrent(PathBuf),
+    /// The one that this link names.
+    Magnet(Magnet),
 }
 
 impl What {
-    /// Reads a non-empty operand; everything is a WHAT.
-    pub fn parse(text: &str) -> Self {
+    /// Reads a non-empty operand. Whatever ends in `.torrent` is a file: a content of such a name is meant by its
+    /// info-hash.
+    ///
+    /// # Errors
+    /// A text that means to be a magnet link, and is none.
+    pub fn parse(text: &str) -> Result<Self, MagnetError> {
+        if Magnet::is_meant(text) {
+            return Magnet::parse(text).map(Self::Magnet);
+        }
+        if text.ends_with(TORRENT_SUFFIX) {
+            return Ok(Self::Torrent(text.into()));
+        }
         if let Ok(hash) = text.parse() {
-            return Self::Hash(hash);
+            return Ok(Self::Hash(hash));
         }
         let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if is_hex && (PREFIX_DIGITS_MIN..40).contains(&text.len()) {
+        Ok(if is_hex && (PREFIX_DIGITS_MIN..40).contains(&text.len()) {
             Self::PrefixOrName(text.to_owned())
         } else {
             Self::Name(text.to_owned())
-        }
+        })
+    }
+
+    /// Whether it says by itself what its content is, and who may have it: no native tracker is needed then.
+    pub fn is_self_contained(&self) -> bool {
+        matches!(self, Self::Torrent(_) | Self::Magnet(_))
     }
 }
 
@@ -57,6 +82,11 @@ impl fmt::Display for What {
         match self {
             Self::Name(text) | Self::PrefixOrName(text) => f.write_str(text),
             Self::Hash(hash) => hash.fmt(f),
+            Self::Torrent(path) => path.display().fmt(f),
+            Self::Magnet(magnet) => match &magnet.name {
+                Some(name) => f.write_str(name),
+                None => magnet.info_hash.fmt(f),
+            },
         }
     }
 }
@@ -68,6 +98,13 @@ pub struct TrackerAddr {
     pub host: String,
     /// Its port, not zero.
     pub port: u16,
+}
+
+impl TrackerAddr {
+    /// Where other BitTorrent clients find it: a Shoal tracker speaks HTTP and UDP at the port of its native front.
+    pub fn announce_urls(&self) -> Vec<String> {
+        vec![format!("http://{self}/announce"), format!("udp://{self}")]
+    }
 }
 
 impl FromStr for TrackerAddr {
@@ -168,6 +205,39 @@ pub(super) fn parse_piece_size(text: &str) -> Result<u32, &'static str> {
         .ok_or("not a power of two from 16K to 512M")
 }
 
+/// The trackers of one tier, separated by commas: URLs, or Shoal trackers by their addresses.
+pub(super) fn parse_tier(text: &str) -> Result<Vec<String>, &'static str> {
+    let mut tier = Vec::new();
+    for word in text.split(',') {
+        match tracker_url(word.as_bytes()) {
+            Some(url) => tier.push(url),
+            None => {
+                let addr: Result<TrackerAddr, _> = word.parse();
+                let addr = addr.map_err(|_| "not a URL like udp://HOST:PORT, nor HOST:PORT")?;
+                tier.extend(addr.announce_urls());
+            }
+        }
+    }
+    Ok(tier)
+}
+
+/// A comment that fits into a `.torrent` file.
+pub(super) fn parse_comment(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=COMMENT_BYTES_MAX => Ok(text.to_owned()),
+        0 => Err("no text"),
+        _ => Err("longer than 4096 bytes"),
+    }
+}
+
+/// The path of a file.
+pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        "" | "-" => Err("not a path"),
+        _ => Ok(text.into()),
+    }
+}
+
 /// A time span that is not empty.
 pub(super) fn parse_span(text: &str) -> Result<Duration, &'static str> {
     parse_duration(text)
@@ -231,14 +301,31 @@ mod tests {
         let digits = "4F1C09AA".repeat(5);
         assert_eq!(
             What::parse(&digits),
-            What::Hash(digits.parse().expect("valid"))
+            Ok(What::Hash(digits.parse().expect("valid")))
         );
         for text in ["4f1c09aa", "cafebabe00", &digits[..39]] {
-            assert_eq!(What::parse(text), What::PrefixOrName(text.to_owned()));
+            assert_eq!(What::parse(text), Ok(What::PrefixOrName(text.to_owned())));
         }
         for text in ["4f1c09a", "vm.qcow2", "cafebabeX", &format!("{digits}0")] {
-            assert_eq!(What::parse(text), What::Name(text.to_owned()));
+            assert_eq!(What::parse(text), Ok(What::Name(text.to_owned())));
         }
+    }
+
+    #[test]
+    fn a_torrent_file_and_a_magnet_link_say_by_themselves_what_they_are() {
+        for text in ["a.torrent", "/tmp/x y.torrent", "./.torrent"] {
+            let what = What::parse(text).expect("valid");
+            assert_eq!(what, What::Torrent(text.into()));
+            assert!(what.is_self_contained() && what.to_string() == text);
+        }
+        let digits = "4f1c09aa".repeat(5);
+        let link = format!("Magnet:?xt=urn:btih:{digits}");
+        let what = What::parse(&link).expect("valid");
+        assert_eq!(what.to_string(), digits);
+        let named = What::parse(&format!("{link}&dn=a.torrent")).expect("valid");
+        assert!(named.is_self_contained() && named.to_string() == "a.torrent");
+        assert_eq!(What::parse("magnet:?dn=x"), Err(MagnetError::NoHash));
+        assert_eq!(What::parse("magnet:"), Err(MagnetError::NotMagnet));
     }
 
     #[test]
@@ -270,6 +357,26 @@ mod tests {
             "tr:1:2",
         ] {
             assert!(text.parse::<TrackerAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tier_holds_urls_and_shoal_trackers() {
+        assert_eq!(
+            parse_tier("http://a/announce,tr,udp://b:1,[::1]:7000"),
+            Ok([
+                "http://a/announce",
+                "http://tr:6969/announce",
+                "udp://tr:6969",
+                "udp://b:1",
+                "http://[::1]:7000/announce",
+                "udp://[::1]:7000",
+            ]
+            .map(str::to_owned)
+            .to_vec())
+        );
+        for text in ["", ",", "udp://", "tr,", "a b", "http://a b"] {
+            assert!(parse_tier(text).is_err(), "{text}");
         }
     }
 

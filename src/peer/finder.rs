@@ -1,8 +1,14 @@
-//! From what the user typed to one content: asks the tracker for it, and for its info dictionary where that is needed.
+//! From what the user typed to one content: reads the file that describes it, or asks the tracker for it, and for its
+//! info dictionary where that is needed; of a magnet link it asks peers as well.
 
 use std::sync::Arc;
 
-use super::job::{Context, refusal};
+use sha1::{Digest, Sha1};
+
+use super::announce::Totals;
+use super::errand::{Outcome, TorrentError, Work};
+use super::job::{Context, read_failure, refusal};
+use super::seeder::tiers_beside;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::InfoHash;
@@ -19,10 +25,16 @@ pub(super) struct Finder {
     /// Whether the info dictionary is wanted too.
     with_info: bool,
     stage: Stage,
+    /// The trackers that the file or the link names, in their tiers.
+    pub tiers: Vec<Vec<String>>,
+    /// The native tracker gave us the description.
+    is_registered: bool,
 }
 
 #[derive(Debug)]
 enum Stage {
+    /// This file says it.
+    File,
     ByName(String),
     ByHash(String),
     Info(InfoHash),
@@ -65,17 +77,80 @@ impl Context<'_> {
 impl Finder {
     pub(super) fn new(command: &str, what: What, with_info: bool) -> Self {
         let title = format!("{command} {what}");
+        let mut tiers = Vec::new();
         let stage = match &what {
             What::Name(name) => Stage::ByName(name.clone()),
             What::PrefixOrName(text) => Stage::ByName(text.clone()),
             What::Hash(hash) => Stage::ByHash(hash.to_string()),
+            What::Torrent(_) => Stage::File,
+            What::Magnet(magnet) => {
+                // Each tracker of a link is a tier of its own, as in every client.
+                tiers.extend(magnet.trackers.iter().map(|url| vec![url.clone()]));
+                Stage::ByHash(magnet.info_hash.to_string())
+            }
         };
         Self {
             what,
             title,
             with_info,
             stage,
+            tiers,
+            is_registered: false,
         }
+    }
+
+    /// Begins with what needs no tracker.
+    pub(super) fn start(&self, cx: &mut Context<'_>) {
+        match &self.what {
+            What::Torrent(path) => cx.submit(Work::ReadTorrent { path: path.clone() }),
+            What::Magnet(magnet) if self.with_info => {
+                cx.begin_search(magnet.info_hash, &magnet.peers);
+                let tracker = cx.shell.tracker.addr.as_ref();
+                let tiers = tiers_beside(tracker, &self.tiers);
+                cx.announce(magnet.info_hash, &tiers, Totals::default());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the content is the native tracker's to know, so that it is given back to one that lost it. What came from
+    /// elsewhere is its publisher's to register.
+    pub(super) fn is_registered(&self) -> bool {
+        self.is_registered
+    }
+
+    /// Whether peers are asked, too.
+    fn is_searching(&self) -> bool {
+        self.with_info && matches!(self.what, What::Magnet(_))
+    }
+
+    /// Takes the info dictionary that peers gave us, whose hash is right.
+    pub(super) fn found_info(&self, info: &[u8]) -> Result<Found, Failure> {
+        self.read_info(info)
+    }
+
+    /// Takes what a worker did; `None` if it was something else, or if there is more to ask.
+    pub(super) fn done(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Outcome,
+    ) -> Option<Result<Found, Failure>> {
+        let Outcome::Torrent(read) = outcome else {
+            return None;
+        };
+        let torrent = match read {
+            Ok(torrent) => *torrent,
+            Err(error) => return Some(Err(torrent_failure(&self.title, &error))),
+        };
+        self.tiers = torrent.tiers;
+        if self.with_info {
+            return Some(Ok(Found::Meta(Arc::new(torrent.meta))));
+        }
+        self.stage = Stage::ByHash(torrent.meta.info_hash().to_string());
+        if cx.shell.tracker.client.is_ready() {
+            self.ask(cx);
+        }
+        None
     }
 
     /// For messages.
@@ -90,6 +165,7 @@ impl Finder {
             key: key.to_owned().into(),
         };
         let request = match &self.stage {
+            Stage::File => return,
             Stage::ByName(name) => by(LookupBy::Name, name),
             Stage::ByHash(hash) => by(LookupBy::Hash, hash),
             Stage::Info(info_hash) => Request::GetInfo {
@@ -114,9 +190,15 @@ impl Finder {
                 }
             }
             (Stage::Info(expected), OwnedReply::Info { bytes, .. }) => {
-                Some(self.read_info(*expected, bytes))
+                if InfoHash(Sha1::digest(bytes).into()) == *expected {
+                    self.is_registered = true;
+                    return Some(self.read_info(bytes));
+                }
+                let why = "the tracker sent the description of another content";
+                let failure = Failure::new(ExitCode::UnreadableTorrent, &self.title, why);
+                self.fail(failure)
             }
-            _ => Some(Err(unexpected(&self.title, reply))),
+            _ => self.fail(unexpected(&self.title, reply)),
         }
     }
 
@@ -130,8 +212,17 @@ impl Finder {
             // The next connection asks again.
             TrackerFailure::ConnectionLost => None,
             why if super::job::is_not_found(why) => self.try_otherwise(cx),
-            why => Some(Err(refusal(&self.title, why))),
+            why => self.fail(refusal(&self.title, why)),
         }
+    }
+
+    /// The tracker is of no use; that is the end, unless peers are asked, too.
+    fn fail(&self, failure: Failure) -> Option<Result<Found, Failure>> {
+        if self.is_searching() {
+            log::info!("{failure}; peers are asked for it");
+            return None;
+        }
+        Some(Err(failure))
     }
 
     fn found(
@@ -164,27 +255,38 @@ impl Finder {
                 "the tracker knows no such name, and no single info-hash that begins so",
                 "see shoal-peer ls for what there is, or give more digits",
             ),
-            What::Name(_) | What::Hash(_) => (
+            What::Name(_) | What::Hash(_) | What::Torrent(_) | What::Magnet(_) => (
                 "the tracker does not know it",
                 "see shoal-peer ls for what there is",
             ),
         };
         let failure = Failure::new(ExitCode::NotFound, &self.title, why);
-        Some(Err(failure.with_remedy(remedy)))
+        self.fail(failure.with_remedy(remedy))
     }
 
-    fn read_info(&self, expected: InfoHash, bytes: &[u8]) -> Result<Found, Failure> {
+    fn read_info(&self, bytes: &[u8]) -> Result<Found, Failure> {
         let meta = Metainfo::from_info(bytes).map_err(|error| {
-            let code = match error {
-                MetainfoError::Unreadable(_) => ExitCode::UnreadableTorrent,
-                MetainfoError::NotAcceptable(_) => ExitCode::UnacceptableTorrent,
-            };
-            Failure::new(code, &self.title, error.to_string()).with_remedy("have it shared again")
+            Failure::new(code_of(error), &self.title, error.to_string())
+                .with_remedy("have it shared again")
         })?;
-        if meta.info_hash() != expected {
-            let why = "the tracker sent the description of another content";
-            return Err(Failure::new(ExitCode::UnreadableTorrent, &self.title, why));
-        }
         Ok(Found::Meta(Arc::new(meta)))
+    }
+}
+
+/// The failure of a `.torrent` file that is not to be had.
+pub(super) fn torrent_failure(what: &str, error: &TorrentError) -> Failure {
+    match error {
+        TorrentError::Io(error) => read_failure(what, error),
+        TorrentError::Refused(error) => {
+            let failure = Failure::new(code_of(*error), what, error.to_string());
+            failure.with_remedy("have it made again")
+        }
+    }
+}
+
+fn code_of(error: MetainfoError) -> ExitCode {
+    match error {
+        MetainfoError::Unreadable(_) => ExitCode::UnreadableTorrent,
+        MetainfoError::NotAcceptable(_) => ExitCode::UnacceptableTorrent,
     }
 }

@@ -1,5 +1,6 @@
 //! `rm`: makes the tracker forget a content.
 
+use super::errand::Outcome;
 use super::finder::{Finder, Found};
 use super::job::{Context, refusal, unfinished};
 use super::{Failure as TrackerFailure, OwnedReply, tag};
@@ -25,6 +26,15 @@ impl Remove {
 
     pub(super) fn what(&self) -> String {
         self.finder.title().to_owned()
+    }
+
+    pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        self.finder.start(cx);
+    }
+
+    pub(super) fn done(&mut self, cx: &mut Context<'_>, outcome: Outcome) {
+        let found = self.finder.done(cx, outcome);
+        self.found(cx, found);
     }
 
     pub(super) fn ready(&mut self, cx: &mut Context<'_>) {

@@ -58,6 +58,7 @@ impl Status {
     }
 
     pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        self.finder.start(cx);
         if let Expectation::Hosts(path) = &self.expect {
             cx.submit(Work::ReadHosts { path: path.clone() });
         }
@@ -98,7 +99,10 @@ impl Status {
                 cx.fail(&read_failure(&self.what(), &error));
                 self.is_over = true;
             }
-            _ => {}
+            outcome => {
+                let found = self.finder.done(cx, outcome);
+                self.found(cx, found);
+            }
         }
     }
 

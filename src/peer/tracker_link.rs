@@ -16,15 +16,19 @@ const ATTEMPTS_MAX: u32 = 3;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Have the name resolved.
-    Resolve,
+    Resolve { host: String, port: u16 },
     /// Dial this address.
     Dial(SocketAddr),
 }
 
-/// The link to the one tracker.
+/// The link to the one native tracker, if there is one: without an address nothing is ever due.
 #[derive(Debug)]
 pub(super) struct TrackerLink {
-    pub addr: TrackerAddr,
+    pub addr: Option<TrackerAddr>,
+    /// The command can do nothing without it.
+    is_required: bool,
+    /// It was told that the command goes on without it.
+    is_absence_told: bool,
     pub client: TrackerClient,
     pub conn: Option<ConnId>,
     /// Addresses that are left to try in this attempt.
@@ -42,10 +46,18 @@ pub(super) struct TrackerLink {
 }
 
 impl TrackerLink {
-    pub(super) fn new(addr: TrackerAddr, hello: HelloConfig, rng: Rng) -> Self {
+    /// A link to the tracker at `addr`, without which the command can do nothing if it is required.
+    pub(super) fn new(
+        addr: Option<TrackerAddr>,
+        is_required: bool,
+        hello: HelloConfig,
+        rng: Rng,
+    ) -> Self {
         let client = TrackerClient::new(hello, rng);
         Self {
             addr,
+            is_required,
+            is_absence_told: false,
             client,
             conn: None,
             untried: Vec::new(),
@@ -59,7 +71,11 @@ impl TrackerLink {
 
     /// What is due: an attempt begins with the name.
     pub(super) fn poll(&mut self, now: Time) -> Option<Step> {
-        self.client.poll_connect(now).then_some(Step::Resolve)
+        let addr = self.addr.as_ref()?;
+        let (host, port) = (addr.host.clone(), addr.port);
+        self.client
+            .poll_connect(now)
+            .then_some(Step::Resolve { host, port })
     }
 
     /// The name was resolved, or not.
@@ -127,12 +143,38 @@ impl TrackerLink {
     /// Whether there is no sense in further attempts: the tracker was never there, or it is gone and nothing goes on
     /// without it.
     pub(super) fn is_hopeless(&self, is_needed: bool) -> bool {
-        (is_needed || !self.was_ready) && self.attempt_count >= ATTEMPTS_MAX
+        self.is_required && (is_needed || !self.was_ready) && self.attempt_count >= ATTEMPTS_MAX
+    }
+
+    /// Whether the command can do nothing without it.
+    pub(super) fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    /// Whether nothing is to be expected of it for now: there is none, or it was never there.
+    pub(super) fn is_absent(&self) -> bool {
+        self.addr.is_none() || !self.was_ready && self.attempt_count >= ATTEMPTS_MAX
+    }
+
+    /// Whether that has just turned out, of a tracker that is not required: true only once.
+    pub(super) fn is_newly_absent(&mut self) -> bool {
+        let is_news =
+            !self.is_required && !self.is_absence_told && self.addr.is_some() && self.is_absent();
+        self.is_absence_told |= is_news;
+        is_news
     }
 
     /// When something is due.
     pub(super) fn poll_timeout(&self) -> Option<Time> {
+        self.addr.as_ref()?;
         self.client.poll_timeout()
+    }
+
+    /// The tracker, for messages.
+    pub(super) fn name(&self) -> String {
+        self.addr
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string)
     }
 }
 
@@ -141,7 +183,7 @@ mod tests {
     use super::*;
     use crate::base::PeerId;
 
-    fn link() -> TrackerLink {
+    fn link(with_addr: bool) -> TrackerLink {
         let hello = HelloConfig {
             peer_id: PeerId([1; 20]),
             listen_addrs: Vec::new(),
@@ -153,14 +195,29 @@ mod tests {
             host: "tr".to_owned(),
             port: 6969,
         };
-        TrackerLink::new(addr, hello, Rng::new(1))
+        TrackerLink::new(with_addr.then_some(addr), with_addr, hello, Rng::new(1))
+    }
+
+    fn resolve() -> Option<Step> {
+        let host = "tr".to_owned();
+        Some(Step::Resolve { host, port: 6969 })
+    }
+
+    #[test]
+    fn without_an_address_nothing_is_ever_due() {
+        let mut link = link(false);
+        for secs in 0..100 {
+            assert_eq!(link.poll(Time::from_nanos(secs * 1_000_000_000)), None);
+            assert_eq!(link.poll_timeout(), None);
+        }
+        assert!(!link.is_hopeless(true));
     }
 
     #[test]
     fn every_address_of_the_name_is_tried_before_the_attempt_fails() {
-        let (mut link, now) = (link(), Time::ZERO);
+        let (mut link, now) = (link(true), Time::ZERO);
         let addrs: Vec<SocketAddr> = vec![([10, 0, 0, 1], 1).into(), ([10, 0, 0, 2], 1).into()];
-        assert_eq!(link.poll(now), Some(Step::Resolve));
+        assert_eq!(link.poll(now), resolve());
         assert_eq!(link.poll(now), None, "one attempt at a time");
         assert_eq!(
             link.resolved(now, Ok(addrs.clone())),
@@ -171,16 +228,29 @@ mod tests {
         assert_eq!(link.dial_failed(now, refused()), None);
         let due = link.poll_timeout().expect("it tries again");
         assert!(due > now && due < now + Duration::from_secs(1));
-        assert_eq!(
-            link.poll(due),
-            Some(Step::Resolve),
-            "the name is resolved anew"
-        );
+        assert_eq!(link.poll(due), resolve(), "the name is resolved anew");
+    }
+
+    #[test]
+    fn one_that_is_not_required_is_found_absent_once_and_never_hopeless() {
+        let (mut link, mut now) = (link(true), Time::ZERO);
+        link.is_required = false;
+        for _ in 0..ATTEMPTS_MAX {
+            assert!(!link.is_absent() && !link.is_newly_absent());
+            link.poll(now);
+            link.resolved(now, Err(io::ErrorKind::NotFound.into()));
+            now += Duration::from_secs(20);
+        }
+        assert!(link.is_absent() && link.is_newly_absent());
+        assert!(link.is_absent() && !link.is_newly_absent());
+        assert!(!link.is_hopeless(true) && link.poll(now).is_some());
+        link.ready(Duration::from_secs(1));
+        assert!(!link.is_absent());
     }
 
     #[test]
     fn it_is_hopeless_if_the_tracker_never_answered_or_is_needed() {
-        let (mut link, mut now) = (link(), Time::ZERO);
+        let (mut link, mut now) = (link(true), Time::ZERO);
         for _ in 0..ATTEMPTS_MAX {
             assert!(!link.is_hopeless(true));
             link.poll(now);

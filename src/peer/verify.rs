@@ -49,6 +49,10 @@ impl Verify {
         self.finder.title().to_owned()
     }
 
+    pub(super) fn start(&mut self, cx: &mut Context<'_>) {
+        self.finder.start(cx);
+    }
+
     pub(super) fn ready(&mut self, cx: &mut Context<'_>) {
         if self.meta.is_none() {
             self.finder.ask(cx);
@@ -98,6 +102,10 @@ impl Verify {
             Outcome::Hashed(Some(Err(error))) if !self.is_over => {
                 let failure = read_failure(&self.what(), &error);
                 self.give_up(cx, &failure);
+            }
+            outcome if self.meta.is_none() => {
+                let found = self.finder.done(cx, outcome);
+                self.found(cx, found);
             }
             _ => {}
         }

@@ -13,9 +13,8 @@ use std::time::Duration;
 use super::completions::Serial;
 use super::foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX, Foreigner, Foreigners};
 use super::naming::{Choice, Stranger};
-use super::scope::dialable;
-use super::{Client, Reach, Refusal, Registry, Told, canonical};
-use crate::base::{InfoHash, Time};
+use super::{Client, Reach, Refusal, Registry, Told};
+use crate::base::{InfoHash, Scope, Time, canonical, dialable};
 use crate::wire::announce::{Announce, AnnounceEvent, AnnouncedPeer, ScrapeEntry};
 
 /// Foreign members of all contents.
@@ -143,7 +142,7 @@ impl Registry {
                 Families::Both => [true, true],
                 Families::Same => [!is_v6, is_v6],
             },
-            is_content: member.is_seed || member.is_upload_only,
+            is_content: member.is_seed && !may_be_empty(announce) || member.is_upload_only,
         };
         let chosen = self.choose_for_stranger(hash, &stranger, count);
         let told = if is_new {
@@ -358,6 +357,13 @@ impl Registry {
     }
 }
 
+/// Whether one that says it misses nothing may have nothing at all: aria2 says so when it has only a magnet link, and needs
+/// the seeds then. A real seed, which says the same once, lets go of them.
+fn may_be_empty(announce: &Announce) -> bool {
+    let is_first = announce.event == AnnounceEvent::Started;
+    is_first && announce.uploaded == 0 && announce.downloaded == 0
+}
+
 /// Whole seconds of a moment.
 fn secs(now: Time) -> u32 {
     u32::try_from(now.since(Time::ZERO).as_secs()).unwrap_or(u32::MAX)
@@ -367,7 +373,7 @@ fn secs(now: Time) -> u32 {
 /// address at which somebody can be.
 fn believed(source: IpAddr, said: Option<IpAddr>) -> IpAddr {
     match said.map(|ip| ip.to_canonical()) {
-        Some(said) if source.is_loopback() && super::Scope::of(said).is_some() => said,
+        Some(said) if source.is_loopback() && Scope::of(said).is_some() => said,
         _ => source,
     }
 }
@@ -498,6 +504,29 @@ mod tests {
             announced(&mut registry, 0, content, port);
         }
         assert_eq!(announced(&mut registry, 0, content, 1).interval_s, 100);
+    }
+
+    #[test]
+    fn one_that_begins_and_misses_nothing_is_told_of_seeds_too() {
+        let mut registry = open();
+        let mut members = |port, event, left| {
+            let announce = Announce {
+                event,
+                left,
+                ..announce(hash(1), port)
+            };
+            let source = [10, 0, 0, 1].into();
+            let announced = registry.announce(at(0), &announce, source, Families::Same);
+            announced.expect("taken").members.len()
+        };
+        assert_eq!(members(5, AnnounceEvent::Started, 0), 0, "nobody is there");
+        assert_eq!(members(6, AnnounceEvent::Started, 0), 1);
+        assert_eq!(
+            members(6, AnnounceEvent::None, 0),
+            0,
+            "a seed needs no seed"
+        );
+        assert_eq!(members(6, AnnounceEvent::Completed, 0), 0);
     }
 
     #[test]

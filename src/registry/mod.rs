@@ -26,7 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use slab::Slab;
 
-use crate::base::{InfoHash, Rng};
+use crate::base::{InfoHash, Rng, canonical};
 use crate::wire::WireError;
 use crate::wire::native::{Bitmap, ErrorCode, HaveItem, HaveState, Member as Named, Role};
 pub use announce::{Announced, FINISHED_MAX, FOREIGN_MAX, Families, OPEN_SWARMS_MAX};
@@ -42,7 +42,7 @@ use foreign::Foreigners;
 pub use foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX};
 use members::Members;
 pub use naming::Told;
-pub use scope::{Addresses, Reach, Scope, canonical};
+pub use scope::{Addresses, Reach};
 
 /// Bytes of memory for the bitmaps of members and the counts of pieces, over all contents.
 pub const HEAP_BYTES_MAX: usize = 1 << 30;

@@ -88,7 +88,7 @@ impl Scenario {
             latency_jitter: Duration::from_micros(100),
             pool_bytes: 256 << 20,
             join_span: Duration::ZERO,
-            links_max: std::env::var("LINKS").map_or(40,|v|v.parse().expect("n")),
+            links_max: 40,
             check_every: 0,
             ..Self::default()
         }

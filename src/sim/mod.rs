@@ -53,6 +53,15 @@ enum Event {
         piece: u32,
         buffer: PieceBuf,
     },
+    /// A worker has written a run of a large piece.
+    Written {
+        node: usize,
+        life: u32,
+        run: Run,
+        buffer: PieceBuf,
+    },
+    /// A worker has read a large piece back.
+    Verified { node: usize, life: u32, piece: u32 },
     /// A worker has read a run.
     Loaded {
         node: usize,
@@ -141,10 +150,6 @@ impl Simulation {
             }
             simulation.outcome.event_count += 1;
             assert!(simulation.outcome.event_count < EVENTS_MAX, "it never ends");
-            if let Ok(t) = std::env::var("DUMP") && simulation.now.as_secs_f64() > t.parse::<f64>().expect("t") {
-                for (i, n) in simulation.nodes.iter().enumerate() { if n.completed_at.is_none() { println!("node {i} {}", n.addr); n.swarm.dump(); } }
-                std::process::exit(1);
-            }
             simulation.fold(next.at.as_nanos());
             simulation.happen(next.event);
         }
@@ -240,6 +245,13 @@ impl Simulation {
                 piece,
                 buffer,
             } => self.checked(node, life, piece, buffer),
+            Event::Written {
+                node,
+                life,
+                run,
+                buffer,
+            } => self.written(node, life, run, buffer),
+            Event::Verified { node, life, piece } => self.verified(node, life, piece),
             Event::Loaded {
                 node,
                 life,

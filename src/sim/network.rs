@@ -305,6 +305,7 @@ impl Simulation {
             remote,
             dialled,
             fast,
+            greeted_at: self.now,
         };
         match self.nodes[node].swarm.connect(self.now, hello) {
             Ok(key) => {

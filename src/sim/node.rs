@@ -1,6 +1,6 @@
 //! One node: a swarm, its uplink, its workers, and what it told us of itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::wire::peer::{BlockRequest, Message};
 
 /// How long a worker takes to hash and write a piece.
 const CHECK_TIME: Duration = Duration::from_micros(500);
+/// How long a worker takes to write a run of a large piece.
+const WRITE_TIME: Duration = Duration::from_micros(200);
 /// How long a worker takes to read a run.
 const LOAD_TIME: Duration = Duration::from_micros(100);
 /// Timers in a row at one moment after which a node is said to spin.
@@ -57,6 +59,8 @@ pub(super) struct Node {
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
     sending: Option<Sending>,
+    /// Runs on its disk whose bytes are wrong.
+    spoilt_runs: BTreeSet<Run>,
     timer_at: Option<Time>,
     spin_count: u32,
     pub joined_at: Option<Time>,
@@ -95,6 +99,7 @@ impl Node {
             links: Vec::new(),
             ready: VecDeque::new(),
             sending: None,
+            spoilt_runs: BTreeSet::new(),
             timer_at: None,
             spin_count: 0,
             joined_at: None,
@@ -123,6 +128,13 @@ impl Node {
         link.filter(|link| link.key == key)
     }
 
+    /// There may be something to send to a peer.
+    fn make_ready(&mut self, peer: PeerKey) {
+        if !self.ready.contains(&peer) {
+            self.ready.push_back(peer);
+        }
+    }
+
     /// The conns that carry its links, and its sides of them.
     pub(super) fn conns(&self) -> Vec<(usize, Side)> {
         let links = self.links.iter().flatten();
@@ -147,6 +159,7 @@ fn new_swarm(id: PeerId, have: Bitfield, scenario: &Scenario, seed: u64) -> (Swa
     config.peer_order = scenario.peer_order;
     config.links_max = scenario.links_max;
     config.upload_slots_max = scenario.upload_slots_max;
+    config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     (Swarm::new(config, scenario.geometry(), have), pool)
 }
 
@@ -204,30 +217,39 @@ impl Simulation {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
             }
-            Output::Upload { peer } => {
-                let ready = &mut self.nodes[node].ready;
-                if !ready.contains(&peer) {
-                    ready.push_back(peer);
-                }
-            }
-            Output::Check { piece, buffer } => self.schedule(
-                CHECK_TIME,
-                Event::Checked {
+            // The nodes are members of one tracker, and never ask to be told.
+            Output::Exchange { .. } => {}
+            Output::Upload { peer } => self.nodes[node].make_ready(peer),
+            Output::Check { piece, buffer } => {
+                let checked = Event::Checked {
                     node,
                     life,
                     piece,
                     buffer,
-                },
-            ),
-            Output::Load { run, buffer } => self.schedule(
-                LOAD_TIME,
-                Event::Loaded {
+                };
+                self.schedule(CHECK_TIME, checked);
+            }
+            Output::Write { run, buffer } => {
+                let written = Event::Written {
                     node,
                     life,
                     run,
                     buffer,
-                },
-            ),
+                };
+                self.schedule(WRITE_TIME, written);
+            }
+            Output::Verify { piece } => {
+                self.schedule(CHECK_TIME, Event::Verified { node, life, piece });
+            }
+            Output::Load { run, buffer } => {
+                let loaded = Event::Loaded {
+                    node,
+                    life,
+                    run,
+                    buffer,
+                };
+                self.schedule(LOAD_TIME, loaded);
+            }
             Output::Connect { addr } => self.dial(node, addr),
             Output::Disconnect { peer, reason } => {
                 if let Some(link) = self.nodes[node].link_of(peer) {
@@ -378,6 +400,44 @@ impl Simulation {
                 buffer,
             },
         );
+    }
+
+    pub(super) fn written(&mut self, index: usize, life: u32, run: Run, buffer: PieceBuf) {
+        let node = &mut self.nodes[index];
+        if node.life != life {
+            return;
+        }
+        if buffer.is_spoilt() {
+            node.spoilt_runs.insert(run);
+        } else {
+            node.spoilt_runs.remove(&run);
+        }
+        let result = Ok(());
+        self.input(
+            index,
+            Input::Written {
+                run,
+                buffer,
+                result,
+            },
+        );
+    }
+
+    /// A large piece is what its runs on disk are.
+    pub(super) fn verified(&mut self, node: usize, life: u32, piece: u32) {
+        if self.nodes[node].life != life {
+            return;
+        }
+        let is_wrong = self.nodes[node]
+            .spoilt_runs
+            .iter()
+            .any(|run| run.piece == piece);
+        let verdict = if is_wrong {
+            Verdict::Wrong
+        } else {
+            Verdict::Good
+        };
+        self.input(node, Input::Verified { piece, verdict });
     }
 
     pub(super) fn loaded(&mut self, node: usize, life: u32, run: Run, buffer: PieceBuf) {

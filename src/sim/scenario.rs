@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Time;
-use crate::swarm::{Geometry, Order, PeerOrder, Reason};
+use crate::swarm::{Geometry, Order, PeerOrder, Reason, WHOLE_PIECE_BYTES_MAX};
 
 /// What is simulated. Nodes are numbered: seeds first, then poisoners, then those that fetch.
 #[derive(Clone, Debug)]
@@ -40,6 +40,8 @@ pub struct Scenario {
     pub pool_bytes: usize,
     /// Links of each node.
     pub links_max: usize,
+    /// Pieces of more bytes than this are written before they are checked.
+    pub whole_piece_bytes_max: u32,
     /// Upload slots of each node.
     pub upload_slots_max: usize,
     /// Members that hear of a newcomer dial it at once, so that both dial.
@@ -85,6 +87,7 @@ impl Default for Scenario {
             plain_one_in: 0,
             pool_bytes: 64 << 20,
             links_max: 80,
+            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             upload_slots_max: 32,
             both_dial: false,
             reset_count: 0,

@@ -2,6 +2,10 @@
 
 use crate::wire::peer::{BLOCK_LEN, BlockRequest};
 
+/// Pieces up to this many bytes arrive in one buffer and are checked before they are written. Larger ones, which no
+/// memory should have to hold, land in runs that are written as they are, read back and then checked.
+pub const WHOLE_PIECE_BYTES_MAX: u32 = 16 << 20;
+
 /// Sizes of one content. All arithmetic on what peers name is done here, in 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {

@@ -131,6 +131,36 @@ impl Swarm {
         Ok(())
     }
 
+    /// A peer no longer has a piece (BEP 54): what it was asked of it is asked of others.
+    pub(super) fn peer_lost(&mut self, now: Time, key: PeerKey, piece: u32) -> Result<(), Reason> {
+        if self.peer(key).is_none() {
+            return Ok(());
+        }
+        let peer = &mut self.peers[key.slot()];
+        peer.received_at = now;
+        if piece >= peer.has.len() {
+            return Err(Reason::NoSuchPiece);
+        }
+        if !peer.has.clear(piece) {
+            return Ok(());
+        }
+        if std::mem::take(&mut peer.counted_whole) {
+            peer.has
+                .ones()
+                .for_each(|piece| self.picker.increase(piece));
+            self.whole_count -= 1;
+        } else {
+            self.picker.decrease(piece);
+        }
+        if !self.have.get(piece) {
+            self.peers[key.slot()].wanted_count -= 1;
+        }
+        self.take_back_piece(now, key, piece);
+        self.update_interest(key);
+        self.hungry = true;
+        Ok(())
+    }
+
     /// A peer asks for a block.
     fn requested(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
         let contained = self.geometry.contains(request) && self.have.get(request.piece);

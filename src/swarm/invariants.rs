@@ -4,17 +4,6 @@ use super::Swarm;
 use super::pieces::PieceState;
 
 impl Swarm {
-    /// DEBUG
-    pub fn dump(&self) {
-        for &p in &self.arriving {
-            let a = self.arriving(p).expect("x");
-            println!("  arriving {p} owner {:?} landed {} unasked {} begun {:?} asked {:?}", a.owner, a.landed_count, a.unasked_count, a.begun_at, a.blocks.iter().map(|b| (b.asked, b.landed, b.landing.is_some())).collect::<Vec<_>>());
-        }
-        println!("  wanted {}", self.picker.wanted_count());
-        for (slot, p) in &self.peers {
-            println!("  peer {slot} {} choking {} interested {} wanted {} asked {:?} current {:?} standby {:?} snub {} | they: int {} choked {} requests {:?} turn {:?}", p.addr, p.is_choking, p.am_interested, p.wanted_count, p.asked, p.current, p.standby, p.is_snubbed, p.is_interested, p.am_choking, p.requests, self.service);
-        }
-    }
     /// Asserts the invariants that the module's text numbers.
     pub fn check(&self) {
         self.check_pieces();
@@ -23,6 +12,13 @@ impl Swarm {
         self.contacts.check();
         let one_piece = (0..self.geometry.piece_count())
             .map(|p| self.geometry.piece_len(p))
+            .map(|len| {
+                if self.is_large(len) {
+                    super::RUN_BYTES
+                } else {
+                    len
+                }
+            })
             .max();
         let arriving_max = self
             .config
@@ -49,10 +45,12 @@ impl Swarm {
                     arriving.check();
                     assert_eq!(self.arriving[arriving.place as usize], piece);
                     unasked += arriving.unasked_count;
-                    bytes += self.geometry.piece_len(piece) as usize;
+                    bytes += arriving.store.bytes_lent();
                     self.check_blocks(piece);
                 }
+                PieceState::Checking(_) if self.is_large(self.geometry.piece_len(piece)) => {}
                 PieceState::Checking(_) => bytes += self.geometry.piece_len(piece) as usize,
+                PieceState::Discarding(bytes_away) => bytes += bytes_away,
                 PieceState::Missing | PieceState::Have => {}
             }
         }
@@ -74,6 +72,8 @@ impl Swarm {
                 usize::from(state.asked),
                 "block {block} of piece {piece}"
             );
+            let needs_home = !state.landed && (asked > 0 || state.landing.is_some());
+            assert!(!needs_home || arriving.has_home(block as u32));
         }
         if let Some(owner) = arriving.owner {
             assert!(

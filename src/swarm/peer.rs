@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Geometry;
+use super::exchange::Exchange;
 use super::standby::Standby;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
@@ -34,6 +35,21 @@ pub struct Hello {
     pub dialled: bool,
     /// Whether both sides speak the fast extension (BEP 6).
     pub fast: bool,
+    /// When our handshake went out on it.
+    pub greeted_at: Time,
+}
+
+/// What a peer says of itself in an extension handshake; a later one changes what it mentions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Requests that it takes at a time (`reqq`).
+    pub requests_max: Option<u32>,
+    /// Where it listens (`p`).
+    pub port: Option<u16>,
+    /// It will not download (BEP 21).
+    pub is_upload_only: Option<bool>,
+    /// It wants to be told of peers (BEP 11).
+    pub wants_exchange: Option<bool>,
 }
 
 /// A request of ours that is not answered yet.
@@ -65,12 +81,28 @@ pub(super) enum Goes {
 
 /// Asked ahead of all peers of which it is not known yet how fast they are.
 const FIRST_PIPELINE_BYTES: f64 = 1048576.0;
+/// Blocks that are asked for before a turn begins, of a piece that is longer: the rest follows while it lasts.
+const TURN_PIPELINE_BLOCKS: usize = 64;
 /// Requests taken back that are remembered for each link.
 const CANCELLED_MAX: usize = 1_024;
-/// How much of a peer's own pace we ask ahead of it.
-const PIPELINE_TIME_SECONDS: f64 = 0.4;
-/// Fewest bytes asked ahead of a peer in good standing (on a LAN 128 KiB hide a turn of the loop).
-const PIPELINE_BYTES_MIN: f64 = 131072.0;
+/// How far ahead of a peer's pace we ask, and the fewest bytes in flight to a peer in good standing.
+struct Pipeline {
+    seconds: f64,
+    bytes_min: f64,
+}
+
+/// Among our own (on a LAN 128 KiB hide a turn of the loop).
+const NATIVE_PIPELINE: Pipeline = Pipeline {
+    seconds: 0.4,
+    bytes_min: 131072.0,
+};
+/// Others answer at a pace of their own: Transmission reads and writes every 0.5 s, aria2 turns once a second at worst.
+/// A pipeline that is shorter than that is all that they ever serve, and so never grows. Libtorrent asks 3 s ahead,
+/// Transmission at least for 32 blocks.
+const FOREIGN_PIPELINE: Pipeline = Pipeline {
+    seconds: 3.0,
+    bytes_min: 524288.0,
+};
 
 /// One link.
 #[derive(Debug)]
@@ -96,6 +128,8 @@ pub(super) struct Peer {
     pub is_upload_only: bool,
     /// When our choke state last changed.
     pub choke_changed_at: Time,
+    /// Before this it does not change again.
+    pub choke_kept_until: Time,
     /// Since when it is interested and choked.
     pub waiting_since: Time,
 
@@ -133,6 +167,7 @@ pub(super) struct Peer {
     /// Requests of it that were refused.
     pub refused_count: u32,
 
+    pub exchange: Exchange,
     pub received_at: Time,
     pub sent_at: Time,
     pub down: Rate,
@@ -156,6 +191,7 @@ impl Peer {
             is_interested: false,
             is_upload_only: false,
             choke_changed_at: now,
+            choke_kept_until: Time::ZERO,
             waiting_since: Time::MAX,
             requests_max: 250,
             asked: VecDeque::new(),
@@ -174,6 +210,7 @@ impl Peer {
             suggested: None,
             standby: None,
             refused_count: 0,
+            exchange: Exchange::default(),
             received_at: now,
             sent_at: now,
             down: Rate::default(),
@@ -206,12 +243,18 @@ impl Peer {
             return 1;
         }
         let blocks_max = requests_max.min(self.requests_max).max(1);
+        let pipeline = if self.hello.id.is_native() {
+            NATIVE_PIPELINE
+        } else {
+            FOREIGN_PIPELINE
+        };
         let ahead_bytes = match self.down.bytes_per_second() {
             None => FIRST_PIPELINE_BYTES / source_count().max(1) as f64,
-            Some(rate) => (rate * PIPELINE_TIME_SECONDS).max(PIPELINE_BYTES_MIN),
+            Some(rate) => (rate * pipeline.seconds).max(pipeline.bytes_min),
         };
         let ahead = ahead_bytes / f64::from(geometry.block_len());
-        (ahead as usize).clamp(geometry.blocks_max().min(blocks_max), blocks_max)
+        let piece = geometry.blocks_max().min(TURN_PIPELINE_BLOCKS);
+        (ahead as usize).max(piece).min(blocks_max)
     }
 
     /// How long it may leave requests without payload before they move elsewhere.
@@ -253,6 +296,7 @@ mod tests {
             remote: ([127, 0, 0, 1], 1).into(),
             dialled: true,
             fast: true,
+            greeted_at: Time::ZERO,
         };
         Peer::new(Time::ZERO, 0, hello, 0, 8)
     }
@@ -273,6 +317,20 @@ mod tests {
         assert_eq!(blocks(&peer), 5);
         peer.is_snubbed = true;
         assert_eq!(blocks(&peer), 1);
+    }
+
+    #[test]
+    fn a_peer_that_serves_what_it_was_asked_every_half_second_is_asked_for_ever_more() {
+        let mut peer = peer();
+        let geometry = Geometry::new(1 << 24, 1 << 16);
+        assert!(!peer.hello.id.is_native());
+        let (mut now, mut asked) = (Time::from_nanos(1), 8);
+        for _ in 0..20 {
+            now += Duration::from_millis(500);
+            peer.down.add(now, asked << 14);
+            asked = peer.pipeline_blocks(256, &geometry, || 1);
+        }
+        assert_eq!(asked, 250);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Swarm, timers};
 use super::peer::{Asked, PeerKey};
-use super::pieces::Arriving;
+use super::pieces::{Arriving, Store};
 use crate::base::Time;
 use crate::wire::peer::Message;
 
@@ -25,6 +25,11 @@ pub(super) struct Standby {
 }
 
 impl Arriving {
+    /// Whether it may be asked of several, so that the first to begin sends it. What arrives in runs is shared instead.
+    pub(super) fn may_wait_twice(&self) -> bool {
+        !self.is_suspect && !self.has_begun() && matches!(self.store, Store::Whole(_))
+    }
+
     /// Whether some of it is here or coming in.
     pub(super) fn has_begun(&self) -> bool {
         self.landed_count > 0 || self.blocks.iter().any(|block| block.landing.is_some())
@@ -44,7 +49,7 @@ impl Swarm {
         let gap = self.answer_time * 2;
         let waits = |&piece: &u32| {
             let arriving = self.arriving(piece).expect("it is in the list");
-            let of_use = peer.has.get(piece) && !arriving.is_suspect && !arriving.has_begun();
+            let of_use = peer.has.get(piece) && arriving.may_wait_twice();
             // Whoever is idle answers at once: until then nobody else is asked, or both would begin.
             let at = (arriving.asked_at + gap).max(now);
             of_use.then_some((at, arriving.blocks[0].asked, piece))
@@ -86,6 +91,9 @@ impl Swarm {
 
     /// A peer begins to send a piece: it is its task now, and the others that were asked for it are not to send it.
     pub(super) fn claim(&mut self, now: Time, key: PeerKey, piece: u32) {
+        if !self.arriving(piece).is_some_and(Arriving::may_wait_twice) {
+            return;
+        }
         let is_alone = self.with_arriving(piece, |arriving| {
             arriving.begun_at = Some(now);
             arriving.progress_at = now;

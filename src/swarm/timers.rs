@@ -20,8 +20,10 @@ pub(super) const STARVED: usize = 3;
 pub(super) const CACHE_IDLE: usize = 4;
 /// Asks others for pieces that wait.
 pub(super) const STANDBY: usize = 5;
+/// Tells peers of others.
+pub(super) const EXCHANGE: usize = 6;
 /// Number of kinds.
-pub(super) const KINDS: usize = 6;
+pub(super) const KINDS: usize = 7;
 
 /// Silence after which a keep-alive goes out (BEP 3 says two minutes at most; others close after 120 to 180 s).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(100);
@@ -57,6 +59,9 @@ impl Swarm {
                 self.deadlines.set(CACHE_IDLE, now + CACHE_IDLE_AFTER);
             }
         }
+        if self.deadlines.take_due(EXCHANGE, now) {
+            self.tell_of_peers(now);
+        }
         if self.announcer.report_is_due(now) {
             self.outputs.push_back(Output::Report);
         }
@@ -79,7 +84,7 @@ impl Swarm {
 
     /// Dials, and arms the next dial.
     pub(super) fn arm_dial(&mut self) {
-        match self.contacts.next_due(self.is_complete()) {
+        match self.contacts.next_due(self.wants_nothing()) {
             Some(at) if self.wants_links() => self.deadlines.set(DIAL, at),
             _ => self.deadlines.clear(DIAL),
         }

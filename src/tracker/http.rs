@@ -99,6 +99,7 @@ impl TrackerService {
             external_ip: Some(source),
             peers: announced.members,
             tracker_id: None,
+            warning: None,
         };
         let form = if request.is_compact {
             PeerForm::Compact

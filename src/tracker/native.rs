@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 
 use super::TrackerService;
 use super::conns::{Conns, INTERVAL_SECS};
-use crate::base::Time;
+use crate::base::{Time, canonical};
 use crate::reactor::{Closed, ConnId};
-use crate::registry::{Caller, Client, Joining, Refusal, Registry, Told, canonical};
+use crate::registry::{Caller, Client, Joining, Refusal, Registry, Told};
 use crate::wire::native::{
     AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameHead, HaveBatch, Hello,
     HelloReply, ItemWriter, Join, JoinReply, List, ListEntry, MemberEntry, PAGE_ENTRIES_MAX,

@@ -48,6 +48,17 @@ pub fn canonical_info(
     pieces: &[u8],
     content: Content<'_>,
 ) -> Vec<u8> {
+    info_dictionary(name, piece_length, pieces, content, false)
+}
+
+/// As [`canonical_info`]; with `is_private`, peers are to be had from its trackers only (BEP 27).
+pub fn info_dictionary(
+    name: &str,
+    piece_length: u32,
+    pieces: &[u8],
+    content: Content<'_>,
+    is_private: bool,
+) -> Vec<u8> {
     let mut info = Vec::with_capacity(pieces.len() + 256);
     put_dictionary(&mut info, |entries| {
         match content {
@@ -57,6 +68,9 @@ pub fn canonical_info(
         entries.bytes(b"name", name.as_bytes());
         entries.int(b"piece length", piece_length.into());
         entries.bytes(b"pieces", pieces);
+        if is_private {
+            entries.int(b"private", 1);
+        }
         if let Content::Single { sha256, .. } = content {
             put_sha256(entries, sha256);
         }
@@ -72,11 +86,6 @@ pub fn piece_length_for(total_len: u64) -> u32 {
         length *= 2;
     }
     length
-}
-
-/// A `.torrent` file that holds nothing but `info`, an info dictionary.
-pub fn torrent_file(info: &[u8]) -> Vec<u8> {
-    [b"d4:info", info, b"e"].concat()
 }
 
 fn put_files(out: &mut Vec<u8>, files: &[NewFile]) {
@@ -134,7 +143,20 @@ mod tests {
         assert_eq!(info, expected.as_bytes());
         let metainfo = Metainfo::from_info(&info).expect("valid");
         assert_eq!(metainfo.sha256(), Some([b'#'; 32]));
-        assert_eq!(Metainfo::from_torrent(&torrent_file(&info)), Ok(metainfo));
+    }
+
+    #[test]
+    fn a_private_content_is_another_content() {
+        let content = Content::Single {
+            len: 5,
+            sha256: Some([1; 32]),
+        };
+        let [open, closed] = [false, true].map(|is_private| {
+            let info = info_dictionary("a", 65536, &[0; 20], content, is_private);
+            Metainfo::from_info(&info).expect("valid")
+        });
+        assert!(closed.is_private() && !open.is_private());
+        assert_ne!(open.info_hash(), closed.info_hash());
     }
 
     #[test]

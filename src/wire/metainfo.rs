@@ -87,9 +87,16 @@ impl Metainfo {
 
     /// Reads a `.torrent` file, of which only `info` matters here.
     pub fn from_torrent(torrent: &[u8]) -> Result<Self, MetainfoError> {
-        let info = bencode::decode(torrent, Limits::METAINFO)?
+        let dictionary = bencode::decode(torrent, Limits::METAINFO)?
             .as_dictionary()
-            .and_then(|dictionary| dictionary.get(b"info"))
+            .ok_or(Unreadable("it is no dictionary"))?;
+        Self::from_dictionary(dictionary)
+    }
+
+    /// Reads the outer dictionary of a `.torrent` file.
+    pub(super) fn from_dictionary(torrent: Dictionary<'_>) -> Result<Self, MetainfoError> {
+        let info = torrent
+            .get(b"info")
             .ok_or(Unreadable("it has no info dictionary"))?;
         Self::from_value(info)
     }

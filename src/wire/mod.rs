@@ -9,11 +9,16 @@ pub mod bencode;
 pub mod extension;
 pub mod http;
 pub mod info_builder;
+pub mod magnet;
+pub mod metadata;
 pub mod metainfo;
 pub mod native;
 pub mod peer;
 pub mod peer_decoder;
+pub mod peer_exchange;
+pub mod torrent;
 pub mod udp;
+pub mod url;
 
 use std::fmt;
 

@@ -3,8 +3,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announces;
 mod basics;
 mod commands;
 mod disks;
 mod failures;
 mod hostile;
+mod large;
+mod trackers;

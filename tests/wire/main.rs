@@ -12,9 +12,11 @@ use shoal::wire::WireError;
 use shoal::wire::bencode::{self, Limits, Value};
 use shoal::wire::extension::{ExtendedHandshake, Extension};
 use shoal::wire::info_builder::{Content, canonical_info};
+use shoal::wire::metadata::MetadataMessage;
 use shoal::wire::metainfo::{Metainfo, MetainfoError};
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Handshake, Message, put_piece_header};
 use shoal::wire::peer_decoder::{Decoder, DecoderLimits, Event, FRAME_BYTES_MAX};
+use shoal::wire::peer_exchange::{ExchangedPeer, FLAG_REACHABLE, FLAG_SEED, PeerExchange};
 
 const INFO_HASH: &str = "01f9f5ad8efcc93d082597a3ad916a3f48edf6d8";
 const PEER_ID: &[u8; 20] = b"-XX0100-abcdefghijkl";
@@ -325,24 +327,42 @@ fn extension_messages_of_the_vectors_are_understood() {
     let messages = vec![(Extension::PeerExchange, 0)];
     assert_eq!(disable.map(|handshake| handshake.messages), Ok(messages));
 
-    let data = vectors.bytes("ut_metadata_data");
-    let head = bencode::decode_prefix(&data[6..], Limits::MESSAGE).expect("valid");
-    assert_eq!(data[6 + head.raw().len()..], vectors.bytes("info_dict"));
-    for (name, kind) in [("request", 0), ("data", 1), ("reject", 2)] {
+    let info = vectors.bytes("info_dict");
+    for (name, message) in [
+        ("request", MetadataMessage::Request { piece: 0 }),
+        (
+            "data",
+            MetadataMessage::Data {
+                piece: 0,
+                total_size: 146,
+                bytes: &info,
+            },
+        ),
+        ("reject", MetadataMessage::Reject { piece: 0 }),
+    ] {
         let bytes = vectors.bytes(&format!("ut_metadata_{name}"));
-        let dictionary = bencode::decode_prefix(&bytes[6..], Limits::MESSAGE);
-        let dictionary = dictionary.expect("valid").as_dictionary();
-        let kind_of = dictionary.expect("a dictionary").get(b"msg_type");
-        assert_eq!(kind_of.and_then(Value::as_int), Some(kind));
+        assert_eq!(MetadataMessage::decode(&bytes[6..]), Ok(message));
+        let mut again = Vec::new();
+        message.encode(bytes[5], &mut again);
+        assert_eq!(again, bytes);
     }
     let exchange = vectors.bytes("ut_pex");
-    let exchange = bencode::decode(&exchange[6..], Limits::MESSAGE).expect("valid");
-    let added = exchange
-        .as_dictionary()
-        .expect("a dictionary")
-        .get(b"added");
-    let added = added.and_then(Value::as_bytes).expect("a text");
-    assert_eq!(added, [10, 0, 0, 1, 0x1a, 0xe1, 10, 0, 0, 2, 0x1a, 0xe2]);
+    let named = |text: &str, flags| ExchangedPeer {
+        addr: text.parse().expect("an address"),
+        flags,
+    };
+    let said = PeerExchange {
+        added: vec![
+            named("10.0.0.1:6881", FLAG_REACHABLE),
+            named("10.0.0.2:6882", FLAG_REACHABLE | FLAG_SEED),
+            named("[2001:db8::1]:6881", FLAG_REACHABLE),
+        ],
+        dropped: vec!["10.0.0.9:6881".parse().expect("an address")],
+    };
+    assert_eq!(PeerExchange::decode(&exchange[6..]).as_ref(), Ok(&said));
+    let mut ours = Vec::new();
+    said.encode(&mut ours);
+    assert_eq!(ours, exchange[6..]);
 }
 
 /// Every message of the vectors and two blocks, one after the other.

@@ -73,12 +73,11 @@ fn what_a_lost_link_owed_is_asked_of_others_at_once() {
 fn the_piece_of_a_lost_link_goes_on_even_if_none_of_its_blocks_was_asked_for() {
     let mut rig = Rig::getter(1);
     let lost = rig.source(1);
-    rig.input(Input::Extended {
-        peer: lost,
+    let said = Said {
         requests_max: Some(1),
-        port: None,
-        is_upload_only: false,
-    });
+        ..Said::default()
+    };
+    rig.input(Input::Extended { peer: lost, said });
     let asked = rig.asked(lost);
     // All but the last block arrive; it lets us ask for nothing more, and is gone.
     rig.receive(lost, Message::Choke);
@@ -284,6 +283,7 @@ fn the_sole_sender_of_a_wrong_piece_is_banned_even_if_it_left_or_came_back() {
             remote: addr(1),
             dialled: true,
             fast: true,
+            greeted_at: rig.now,
         };
         assert_eq!(rig.try_link(hello), Err(Reason::Banned));
         assert!(!rig.swarm.ledger().is_banned(Some(id(2)), addr(2)));

@@ -207,3 +207,27 @@ fn a_choke_rejects_what_waits() {
         "a free slot is given at once"
     );
 }
+
+#[test]
+fn what_only_serves_asks_nobody_and_parts_from_seeds() {
+    let mut here = Bitfield::none(3);
+    here.set(0);
+    let mut upload_only = config();
+    upload_only.is_upload_only = true;
+    let mut rig = Rig::new(upload_only, here);
+    let half = rig.link(1, true);
+    rig.receive(half, Message::HaveNone);
+    rig.receive(half, Message::Have { piece: 1 });
+    rig.receive(half, Message::Unchoke);
+    rig.pass(60 * SECOND);
+    assert_eq!(rig.told(half), [Message::Unchoke], "it wants nothing");
+    request(&mut rig, half, block(0, 0));
+    assert_eq!(next(&mut rig, half), None, "it must be read first");
+    rig.load_all();
+    assert_eq!(next(&mut rig, half), Some(block(0, 0)));
+    let whole = rig.link(2, true);
+    rig.receive(whole, Message::HaveAll);
+    assert_eq!(rig.closed, [(whole, Reason::BothComplete)]);
+    let wants_peers = |output: &Output| matches!(output, Output::WantPeers);
+    assert!(!rig.rest.iter().any(wants_peers));
+}

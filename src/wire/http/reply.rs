@@ -28,6 +28,8 @@ pub struct AnnounceReply {
     pub peers: Vec<AnnouncedPeer>,
     /// What the client sends along the next time.
     pub tracker_id: Option<Vec<u8>>,
+    /// What the tracker has to say to the user although it took the announce. Not to be shown unescaped.
+    pub warning: Option<String>,
 }
 
 /// How peers are listed.
@@ -94,6 +96,9 @@ impl AnnounceReply {
             if let Some(tracker_id) = &self.tracker_id {
                 entries.bytes(b"tracker id", tracker_id);
             }
+            if let Some(warning) = &self.warning {
+                entries.bytes(b"warning message", warning.as_bytes());
+            }
         });
     }
 
@@ -126,6 +131,10 @@ impl AnnounceReply {
                 b"incomplete" => reply.swarm.incomplete = number(value)?,
                 b"external ip" => reply.external_ip = value.as_bytes().and_then(ip),
                 b"tracker id" => reply.tracker_id = value.as_bytes().map(<[u8]>::to_vec),
+                b"warning message" => {
+                    let text = value.as_bytes().map(String::from_utf8_lossy);
+                    reply.warning = text.map(Cow::into_owned);
+                }
                 b"peers" => match value.as_list() {
                     Some(list) => reply.peers.extend(list.filter_map(peer)),
                     None => read_records(text(value)?, false, &mut reply.peers)?,
@@ -341,7 +350,8 @@ mod tests {
                 peer_at("[2001:db8::1]:9"),
                 peer_at("10.0.0.2:1"),
             ],
-            tracker_id: None,
+            tracker_id: Some(b"t".to_vec()),
+            warning: Some("be kind".to_owned()),
         }
     }
 

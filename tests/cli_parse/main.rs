@@ -1,6 +1,8 @@
 //! The command line of `shoal-peer`: every form it takes, and every refusal.
 #![allow(clippy::unwrap_used)]
 
+mod torrents;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -61,6 +63,11 @@ fn shown(line: &str) -> String {
         Ok(PeerInvocation::Show(text)) => text,
         other => panic!("{line}: {other:?}"),
     }
+}
+
+fn tracker_of(globals: &PeerGlobals) -> String {
+    let tracker = globals.tracker.as_ref();
+    tracker.expect("a tracker").to_string()
 }
 
 fn refusal(words: &[&str], variables: Variables<'_>) -> String {
@@ -179,7 +186,7 @@ fn globals_stand_before_or_after_the_command() {
         "get -qvv x -t a:1 --json --no-progress",
     ] {
         let (globals, _) = run(line);
-        assert_eq!(globals.tracker.to_string(), "a:1", "{line}");
+        assert_eq!(tracker_of(&globals), "a:1", "{line}");
         let output = globals.output;
         assert!(output.json && output.quiet && !output.progress, "{line}");
         assert_eq!(output.verbosity, 2, "{line}");
@@ -199,11 +206,11 @@ fn an_option_overrides_the_environment_and_that_the_default() {
         other => panic!("{other:?}"),
     };
     let (globals, command) = run_with(&["get", "x"], variables);
-    assert_eq!(globals.tracker.to_string(), "env:1");
+    assert_eq!(tracker_of(&globals), "env:1");
     assert!(!globals.output.color && globals.output.dumb);
     assert_eq!(zone(command).as_deref(), Some("env"));
     let (globals, command) = run_with(&["get", "x", "-t", "flag", "--zone", "flag"], variables);
-    assert_eq!(globals.tracker.to_string(), "flag:6969");
+    assert_eq!(tracker_of(&globals), "flag:6969");
     assert_eq!(zone(command).as_deref(), Some("flag"));
     // A variable that is set to nothing is not set.
     let empty: Variables<'_> = &[
@@ -251,19 +258,37 @@ fn every_command_of_the_help_runs() {
         .skip(1)
         .take_while(|line| !line.is_empty())
         .filter_map(|line| {
-            line.strip_prefix("  ")?
+            let usage = line
+                .strip_prefix("  ")
+                .filter(|usage| !usage.starts_with(' '))?;
+            let is_operand = |word: &&str| word.starts_with(|c: char| c == '[' || c.is_uppercase());
+            let operands = usage
                 .split(' ')
-                .find(|word| !word.is_empty())
+                .find(|word| word.is_empty() || is_operand(word))?;
+            usage.split(operands).next().map(str::trim)
         })
         .collect();
     assert_eq!(
         commands,
-        ["share", "get", "ls", "status", "verify", "rm", "help"]
+        [
+            "share",
+            "get",
+            "ls",
+            "status",
+            "verify",
+            "rm",
+            "seed",
+            "torrent create",
+            "torrent show",
+            "torrent export",
+            "help",
+        ]
     );
     for command in commands {
-        for words in [&[command][..], &[command, "a"], &[command, "a", "b"]] {
+        for operands in [&[][..], &["a"], &["a", "b"]] {
+            let words: Vec<&str> = command.split(' ').chain(operands.iter().copied()).collect();
             // It runs or refuses, but never falls through.
-            let _ = parse(words, TRACKER);
+            let _ = parse(&words, TRACKER);
         }
     }
 }
@@ -453,6 +478,12 @@ fn any_words_run_show_or_are_refused() {
     let vocabulary = [
         "get",
         "share",
+        "torrent",
+        "create",
+        "show",
+        "seed",
+        "--tracker",
+        "x.torrent",
         "ls",
         "status",
         "verify",
