@@ -75,7 +75,10 @@ fn small() {
     };
     let outcome = Simulation::run(&scenario);
     let last = Figures::of(&scenario, &outcome).last;
-    println!("sim: 31 getters, last {last:.3}, outcome {:016x}", outcome.hash);
+    println!(
+        "sim: 31 getters, last {last:.3}, outcome {:016x}",
+        outcome.hash
+    );
 }
 
 fn print_row(name: &str, scenario: &Scenario, outcome: &Outcome, seconds: f64) {

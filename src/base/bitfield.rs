@@ -137,7 +137,8 @@ impl Bitfield {
         debug_assert_eq!(self.len, other.len);
         let (ours, our_rest) = self.bytes.as_chunks::<8>();
         let (theirs, their_rest) = other.bytes.as_chunks::<8>();
-        let both = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) & u64::from_ne_bytes(*b) != 0;
+        let both =
+            |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) & u64::from_ne_bytes(*b) != 0;
         ours.iter().zip(theirs).any(both)
             || our_rest.iter().zip(their_rest).any(|(a, b)| a & b != 0)
     }

@@ -30,7 +30,10 @@ impl Side {
 /// What a conn carries.
 #[derive(Clone, Debug)]
 pub(super) enum Wire {
-    Handshake { id: PeerId, fast: bool },
+    Handshake {
+        id: PeerId,
+        fast: bool,
+    },
     Possession(Box<[u8]>),
     Message(Message<'static>),
     /// The head of a long block, whose bytes follow.
@@ -68,9 +71,7 @@ impl Wire {
             Self::Head(request) => 0x200 + u64::from(request.piece),
             Self::Block {
                 request, spoilt, ..
-            } => {
-                u64::from(request.piece) << 32 | u64::from(request.begin) | u64::from(*spoilt)
-            }
+            } => u64::from(request.piece) << 32 | u64::from(request.begin) | u64::from(*spoilt),
             Self::Closed => 0xff,
         }
     }

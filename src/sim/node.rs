@@ -360,16 +360,18 @@ impl Simulation {
 
     pub(super) fn uplink_free(&mut self, node: usize, number: u64) {
         let sending = &mut self.nodes[node].sending;
-        if sending.take_if(|sending| sending.number == number).is_some() {
+        if sending
+            .take_if(|sending| sending.number == number)
+            .is_some()
+        {
             self.settle(node);
         }
     }
 
     /// A request is taken back while its answer, a long one, is on its way out: the rest of it stays here.
     pub(super) fn cut_short(&mut self, node: usize, conn: usize, request: BlockRequest) {
-        let is_it = |sending: &mut Sending| {
-            sending.conn == conn && sending.upload.request == request
-        };
+        let is_it =
+            |sending: &mut Sending| sending.conn == conn && sending.upload.request == request;
         if !self.scenario.in_whole_pieces {
             return;
         }

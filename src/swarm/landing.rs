@@ -46,9 +46,7 @@ impl Swarm {
                 return Err(Reason::Unrequested);
             }
         }
-        let first = self
-            .arriving(request.piece)
-            .is_some_and(|a| !a.has_begun());
+        let first = self.arriving(request.piece).is_some_and(|a| !a.has_begun());
         let claims = asked.filter(|_| first);
         if let Some(asked) = claims {
             self.time_answer(now, asked.at);
@@ -210,13 +208,7 @@ impl Swarm {
     }
 
     /// Makes a whole block part of its piece; false if it was not needed.
-    fn settle_block(
-        &mut self,
-        now: Time,
-        key: PeerKey,
-        incoming: Incoming,
-        block: u32,
-    ) -> bool {
+    fn settle_block(&mut self, now: Time, key: PeerKey, incoming: Incoming, block: u32) -> bool {
         let BlockRequest { piece, len, .. } = incoming.request;
         let sender = Sender {
             id: self.peers[key.slot()].hello.id,

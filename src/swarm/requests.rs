@@ -19,7 +19,10 @@ const ASKED_MAX: u8 = 2;
 impl Swarm {
     /// Gives every peer as much to do as it can take, in the order that the user chose.
     pub(super) fn fill_all(&mut self, now: Time) {
-        let mut keys: Vec<PeerKey> = self.keys().filter(|&key| self.takes_more(now, key)).collect();
+        let mut keys: Vec<PeerKey> = self
+            .keys()
+            .filter(|&key| self.takes_more(now, key))
+            .collect();
         match self.config.peer_order {
             PeerOrder::Random => self.rng.shuffle(&mut keys),
             PeerOrder::RoundRobin if !keys.is_empty() => {

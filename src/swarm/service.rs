@@ -107,7 +107,11 @@ impl Swarm {
     fn begin_turn(&mut self, now: Time, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let piece = peer.requests.front().expect("it waits").piece;
-        if peer.promised.take_if(|promised| *promised == piece).is_none() {
+        if peer
+            .promised
+            .take_if(|promised| *promised == piece)
+            .is_none()
+        {
             let spread = &mut self.service.spread[piece as usize];
             *spread = spread.saturating_add(1);
         }
@@ -172,7 +176,10 @@ impl Swarm {
             (spread, self.picker.availability(piece))
         };
         let lacked = (offset..self.have.len()).chain(0..offset);
-        let Some(piece) = lacked.filter(|&piece| !peer.has.get(piece)).min_by_key(rank) else {
+        let Some(piece) = lacked
+            .filter(|&piece| !peer.has.get(piece))
+            .min_by_key(rank)
+        else {
             return;
         };
         let spread = &mut self.service.spread[piece as usize];

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use super::{Swarm, timers};
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, Store};
+use super::{Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::Message;
 
@@ -119,7 +119,10 @@ impl Swarm {
             for asked in lost {
                 self.peers[other.slot()].take_back(now, asked);
                 self.release(asked);
-                self.send(other, Message::Cancel(self.geometry.block(piece, asked.block)));
+                self.send(
+                    other,
+                    Message::Cancel(self.geometry.block(piece, asked.block)),
+                );
             }
             self.hungry = true;
         }

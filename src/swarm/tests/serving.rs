@@ -28,7 +28,10 @@ fn a_newcomer_is_unchoked_at_once_and_served_in_its_order() {
     let mut rig = Rig::seed(3);
     let peer = rig.link(1, true);
     let told = rig.told(peer);
-    assert!(matches!(told[..], [Message::Suggest { .. }, Message::Unchoke]));
+    assert!(matches!(
+        told[..],
+        [Message::Suggest { .. }, Message::Unchoke]
+    ));
     for index in [2, 0, 1] {
         request(&mut rig, peer, block(index, 1));
     }
