@@ -12,3 +12,4 @@ mod hostile;
 mod large;
 mod magnet;
 mod trackers;
+mod utp;
