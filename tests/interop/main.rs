@@ -7,6 +7,7 @@ mod complaints;
 #[path = "../common/content.rs"]
 mod content;
 mod loopback;
+mod magnet;
 mod mixed;
 mod net;
 mod opentracker;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+use shoal::wire::torrent::Torrent;
 use tempfile::TempDir;
 
 use crate::complaints::complaints;
@@ -117,7 +119,9 @@ impl Scene {
             command.args(["--listen", &SocketAddr::new(host.ip, 0).to_string()]);
         }
         command.args(rest).current_dir(self.dir.path());
-        command.env("SHOAL_TRACKER", self.tracker_addr.to_string());
+        if !args.iter().any(|arg| arg.starts_with("magnet:")) {
+            command.env("SHOAL_TRACKER", self.tracker_addr.to_string());
+        }
         Running::start(&args.join(" "), &mut host.command(command))
     }
 
@@ -142,14 +146,9 @@ impl Scene {
 
     /// Starts a program that has nothing on a machine.
     pub(crate) fn get(&mut self, client: Client, host: usize) {
-        let folder = self.dir.path().join(format!("host{host}"));
-        std::fs::create_dir(&folder).expect("a folder");
+        let folder = self.empty_folder(host);
         let running = match client {
-            Client::Ours => {
-                let to = format!("{}/", folder.display());
-                let args = ["get", self.name, "-o", &to, "--seed", "forever"];
-                self.peer(self.net.host(host), &args)
-            }
+            Client::Ours => self.start_get(self.name, host, &folder),
             Client::Other(program) => self.start(program, host, &folder),
         };
         self.members.push(Member {
@@ -159,17 +158,61 @@ impl Scene {
         });
     }
 
+    /// Starts a program that has nothing but the magnet link, which names the tracker as the .torrent file does; waits
+    /// until it has everything.
+    pub(crate) fn get_by_link(&mut self, client: Client, host: usize) {
+        let (folder, link) = (self.empty_folder(host), self.link());
+        let running = match client {
+            Client::Ours => self.start_get(&link, host, &folder),
+            Client::Other(program) => self.start_with(program, &link, host, &folder),
+        };
+        let wanted = tree(&self.dir.path().join("source").join(self.name));
+        let held = folder.join(self.name);
+        self.members.push(Member {
+            client,
+            running,
+            folder,
+        });
+        // A file may just be getting its name, so those that are wanted are looked at, not those that are there.
+        let is_there = |(name, (len, digest)): (&PathBuf, &(u64, [u8; 32]))| {
+            let bytes = std::fs::read(held.join(name)).unwrap_or_default();
+            bytes.len() as u64 == *len && <[u8; 32]>::from(Sha256::digest(&bytes)) == *digest
+        };
+        self.until("a copy", |_| wanted.iter().all(is_there));
+    }
+
+    fn empty_folder(&self, host: usize) -> PathBuf {
+        let folder = self.dir.path().join(format!("host{host}"));
+        std::fs::create_dir(&folder).expect("a folder");
+        folder
+    }
+
+    fn start_get(&self, what: &str, host: usize, folder: &Path) -> Running {
+        let to = format!("{}/", folder.display());
+        let args = ["get", what, "-o", &to, "--seed", "forever"];
+        self.peer(self.net.host(host), &args)
+    }
+
     fn start(&self, program: Program, host: usize, folder: &Path) -> Running {
+        self.start_with(program, text(&self.torrent()), host, folder)
+    }
+
+    fn start_with(&self, program: Program, what: &str, host: usize, folder: &Path) -> Running {
         let host = self.net.host(host);
-        let torrent = self.torrent();
         let task = Task {
-            torrent: text(&torrent),
+            torrent: what,
             folder,
             listen: host.listen(),
             settings: "",
         };
         let command = program.command(&task);
         Running::start(&format!("{program:?}"), &mut host.command(command))
+    }
+
+    fn link(&self) -> String {
+        let torrent = std::fs::read(self.torrent()).expect("it was written");
+        let torrent = Torrent::from_bytes(&torrent).expect("a torrent");
+        torrent.magnet().to_string()
     }
 
     /// A number that the tracker knows of the content.
