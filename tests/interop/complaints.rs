@@ -7,7 +7,7 @@ pub(crate) fn complaints(program: Program, lines: &[String]) -> Vec<&String> {
     let complains = match program {
         Program::Aria2 => aria2,
         Program::Libtorrent => libtorrent,
-        Program::Transmission => transmission,
+        Program::Transmission | Program::Daemon => transmission,
     };
     lines.iter().filter(|line| complains(line)).collect()
 }

@@ -11,4 +11,7 @@ mod failures;
 mod hostile;
 mod large;
 mod magnet;
+mod malformed;
+#[path = "../common/storm.rs"]
+mod storm;
 mod trackers;
