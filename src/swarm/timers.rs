@@ -18,15 +18,19 @@ const DIAL: usize = 2;
 pub(super) const STARVED: usize = 3;
 /// Gives the cache back when nobody downloads from us.
 pub(super) const CACHE_IDLE: usize = 4;
+/// Asks others for pieces that wait.
+pub(super) const STANDBY: usize = 5;
 /// Tells peers of others.
-pub(super) const EXCHANGE: usize = 5;
+pub(super) const EXCHANGE: usize = 6;
 /// Number of kinds.
-pub(super) const KINDS: usize = 6;
+pub(super) const KINDS: usize = 7;
 
 /// Silence after which a keep-alive goes out (BEP 3 says two minutes at most; others close after 120 to 180 s).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(100);
 /// Silence after which a link is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// Silence after which a link is closed that let requests wait too long.
+const DEBTOR_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long a request that was taken back may still be answered.
 const CANCELLED_TIME: Duration = Duration::from_secs(30);
 /// Links are not looked at more often than this.
@@ -48,6 +52,7 @@ impl Swarm {
         if self.deadlines.take_due(STARVED, now) {
             self.feed_starved();
         }
+        self.hungry |= self.deadlines.take_due(STANDBY, now);
         if self.deadlines.take_due(CACHE_IDLE, now) {
             self.cache.clear();
             if self.cache.bytes() > 0 {
@@ -91,6 +96,8 @@ impl Swarm {
         for key in keys {
             next = next.min(self.tend(now, key));
         }
+        // In the end game, more and more are asked for what does not come.
+        self.hungry |= self.picker.wanted_count() == 0 && !self.arriving.is_empty();
         if next < Time::MAX {
             self.deadlines.set(SWEEP, next.max(now + SWEEP_EVERY_MIN));
         }
@@ -108,7 +115,13 @@ impl Swarm {
         }
         peer.down.roll(now);
         peer.up.roll(now);
-        if peer.received_at + SILENCE_MAX <= now {
+        // Whoever lets us wait answers at least what we take back, unless its conn is dead.
+        let silence_max = if peer.is_snubbed {
+            DEBTOR_SILENCE_MAX
+        } else {
+            SILENCE_MAX
+        };
+        if peer.received_at + silence_max <= now {
             self.disconnect(key, Reason::Silent);
             return Time::MAX;
         }

@@ -7,10 +7,13 @@ use crate::content::file;
 use crate::net::{Net, has_spaces};
 use crate::scene::{ARIA2, Client, DAEMON, LIBTORRENT, Scene};
 
-const LEN: usize = (4 << 20) + 77;
-
-fn make(path: &Path) {
-    file(path, 4, LEN);
+/// A folder of so many files that its info dictionary has several pieces (BEP 9).
+fn folder(path: &Path) {
+    std::fs::create_dir(path).expect("a folder");
+    for number in 0..400 {
+        let name = format!("a file of which the name is somewhat long, number {number}");
+        file(&path.join(name), number, 10_000 + number as usize);
+    }
 }
 
 /// What a getter is given.
@@ -38,7 +41,7 @@ impl Given {
 
 /// Starts the seed, and then the getters, which are given the same.
 fn swarm(net: Net, scheme: &str, seeder: Client, getters: &[Client], given: Given) {
-    let mut scene = Scene::new(net, scheme, "image.bin", make);
+    let mut scene = Scene::new(net, scheme, "folder", folder);
     match seeder {
         Client::Ours => scene.seed_torrent(1),
         Client::Other(_) => scene.seed(seeder, 1),
@@ -88,6 +91,11 @@ fn we_fetch_from_libtorrent_by_a_link() {
 #[test]
 fn we_fetch_from_aria2_by_a_link() {
     fetch(ARIA2, &[Client::Ours], &EVERY_LINK);
+}
+
+#[test]
+fn we_fetch_from_ourselves_by_a_link() {
+    fetch(Client::Ours, &[Client::Ours, Client::Ours], &EVERY_LINK);
 }
 
 #[test]

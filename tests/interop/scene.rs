@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use crate::complaints::complaints;
-use crate::content::{assert_same_trees, tree};
+use crate::content::{Tree, assert_same_trees, tree};
 use crate::net::{Host, Net};
 use crate::process::{Ended, Running};
 use crate::programs::{Program, Task, runs};
@@ -62,7 +63,7 @@ struct Member {
     listen: SocketAddr,
     /// Whether the tracker hears of it.
     is_known: bool,
-    /// Whether it fetches what a link or a file of our making says: one file.
+    /// Whether it fetches what a link or a .torrent file says.
     was_given: bool,
 }
 
@@ -314,14 +315,10 @@ impl Scene {
         // Some are seeds for the tracker before they are: aria2 that has nothing but a link tells it that it lacks
         // nothing, and ours say so before the file has its name.
         self.until("everybody who was given something has a copy", |scene| {
-            let mut given = scene.members.iter().filter(|member| member.was_given);
             let source = scene.dir.path().join("source").join(scene.name);
-            let source = std::fs::read(source).expect("a file");
-            let is_copy = |member: &Member| {
-                let copy = std::fs::read(member.folder.join(scene.name));
-                copy.is_ok_and(|copy| copy == source)
-            };
-            given.all(is_copy)
+            let wanted = tree(&source);
+            let mut given = scene.members.iter().filter(|member| member.was_given);
+            given.all(|member| member.has_all(scene.name, &wanted))
         });
         let clients: Vec<Client> = self.members.iter().map(|member| member.client).collect();
         println!("{clients:?} are complete after {:?}", self.begun.elapsed());
@@ -355,6 +352,15 @@ impl Member {
         }
         println!("comparing what {:?} holds", self.client);
         assert_same_trees(&wanted, &held);
+    }
+
+    /// Whether what is wanted of a folder is there. A file may just be getting its name, so what is there is not listed.
+    fn has_all(&self, name: &str, wanted: &Tree) -> bool {
+        let held = self.folder.join(name);
+        wanted.iter().all(|(name, (len, digest))| {
+            let bytes = std::fs::read(held.join(name)).unwrap_or_default();
+            bytes.len() as u64 == *len && <[u8; 32]>::from(Sha256::digest(&bytes)) == *digest
+        })
     }
 
     fn keep_log(&self) {

@@ -15,3 +15,4 @@ mod malformed;
 #[path = "../common/storm.rs"]
 mod storm;
 mod trackers;
+mod utp;

@@ -64,15 +64,7 @@ impl Links {
         if dial.is_none() && self.is_crowded(remote.ip()) {
             return false;
         }
-        let mut link = Link {
-            conn,
-            remote,
-            stage: Stage::Greeting(dial),
-            decoder: Decoder::new(DecoderLimits::default()),
-            out: Vec::new(),
-            extensions: None,
-            opened_at: now,
-        };
+        let mut link = Link::greeting(now, conn, remote, dial);
         if let Some(dial) = dial {
             // Nobody waits for it any more if the search is over that it was for.
             let Some(info_hash) = self.hash_of(dial.job, transfers) else {
@@ -81,14 +73,19 @@ impl Links {
             Handshake::new(info_hash, self.id).encode(&mut link.out);
             shell.touch(conn);
         }
-        self.greetings.push_back((now + HANDSHAKE_TIME_MAX, conn));
+        self.await_greeting(now, link);
+        true
+    }
+
+    fn await_greeting(&mut self, now: Time, link: Link) {
+        self.greetings
+            .push_back((now + HANDSHAKE_TIME_MAX, link.conn));
         self.greeting_count += 1;
-        let slot = conn.slot();
+        let slot = link.conn.slot();
         if self.links.len() <= slot {
             self.links.resize_with(slot + 1, || None);
         }
         self.links[slot] = Some(link);
-        true
     }
 
     /// Takes in the other side's handshake; true when the conn is a link.
@@ -216,5 +213,49 @@ impl Links {
             |link: &&Link| link.remote.ip() == ip && matches!(link.stage, Stage::Greeting(None));
         let links = self.links.iter().flatten();
         !ip.is_loopback() && links.filter(from_it).count() >= GREETINGS_PER_IP_MAX
+    }
+}
+
+impl Link {
+    fn greeting(now: Time, conn: ConnId, remote: SocketAddr, dial: Option<Dial>) -> Self {
+        Self {
+            conn,
+            remote,
+            stage: Stage::Greeting(dial),
+            decoder: Decoder::new(DecoderLimits::default()),
+            out: Vec::new(),
+            extensions: None,
+            opened_at: now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::PeerId;
+
+    /// Conns from `remote` that were let in although they say nothing, of so many as could ever be.
+    fn admitted(links: &mut Links, remote: SocketAddr) -> usize {
+        let mut count = 0;
+        while count <= GREETINGS_MAX && !links.is_crowded(remote.ip()) {
+            let conn = ConnId::for_test(links.links.len() as u32, 0);
+            links.await_greeting(Time::ZERO, Link::greeting(Time::ZERO, conn, remote, None));
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn one_address_has_only_so_many_conns_that_say_nothing_and_so_have_all() {
+        let mut links = Links::new(PeerId([1; 20]), 6881);
+        for last in 1..=2 {
+            let remote = ([10, 0, 0, last], 40_000).into();
+            assert_eq!(admitted(&mut links, remote), GREETINGS_PER_IP_MAX);
+        }
+        let rest = GREETINGS_MAX - 2 * GREETINGS_PER_IP_MAX;
+        let loopback = ([127, 0, 0, 1], 40_000).into();
+        assert_eq!(admitted(&mut links, loopback), rest, "many may be there");
+        assert_eq!(admitted(&mut links, ([10, 0, 0, 3], 1).into()), 0);
     }
 }

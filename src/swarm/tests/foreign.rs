@@ -96,7 +96,7 @@ fn one_who_wants_in_again_right_after_a_choke_waits_its_time_and_is_served_then(
     config.upload_slots_max = 1;
     let mut rig = Rig::new(config, Bitfield::all(1));
     let first = rig.link_foreign(1);
-    assert_eq!(rig.told(first), [Message::Unchoke]);
+    assert_eq!(rig.told(first).last(), Some(&Message::Unchoke));
     let second = rig.link_foreign(2);
     rig.receive(second, Message::Interested);
     rig.pass(8 * SECOND);
