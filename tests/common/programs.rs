@@ -145,7 +145,7 @@ fn libtorrent(task: &Task<'_>) -> Command {
 }
 
 fn transmission(task: &Task<'_>) -> Command {
-    let mut command = of_transmission("transmission-cli", task);
+    let mut command = of_transmission("transmission-cli", "", task);
     let port = task.listen.port().to_string();
     command.args(["--port", &port]);
     command.arg("--download-dir").arg(task.folder);
@@ -154,17 +154,19 @@ fn transmission(task: &Task<'_>) -> Command {
 }
 
 fn daemon(task: &Task<'_>) -> Command {
-    let mut command = of_transmission("transmission-daemon", task);
+    // By uTP it gives up for a quarter of an hour whoever does not speak it, and waits to be dialled.
+    let more = r#", "utp-enabled": false"#;
+    let mut command = of_transmission("transmission-daemon", more, task);
     let port = task.listen.port().to_string();
     command.args(["--foreground", "--no-auth", "--peerport", &port]);
     command
 }
 
 /// What its programs have in common.
-fn of_transmission(program: &str, task: &Task<'_>) -> Command {
+fn of_transmission(program: &str, more: &str, task: &Task<'_>) -> Command {
     let config = task.folder.with_extension("transmission");
     std::fs::create_dir_all(&config).expect("a folder");
-    let settings = r#"{ "dht-enabled": false, "lpd-enabled": false }"#;
+    let settings = format!(r#"{{ "dht-enabled": false, "lpd-enabled": false{more} }}"#);
     std::fs::write(config.join("settings.json"), settings).expect("written");
     let mut command = Command::new(program);
     // What it says of its peers goes to this descriptor.

@@ -25,6 +25,8 @@ fn aria2(line: &str) -> bool {
         // Two conns between one pair.
         "same Peer ID",
         "Same Peer ID",
+        // It has the info dictionary of a magnet link by now, and has not begun with the content yet.
+        "Unknown info hash",
         // The other one has closed the conn or left.
         "Got EOF from peer",
         "Connection reset by peer",

@@ -1,7 +1,9 @@
-//! Malformed inputs on a peer's BitTorrent port: before, in and behind the handshake, in all messages and extensions.
+//! Malformed inputs where a peer listens, by TCP and UDP: before, in and behind the handshake, in all messages and
+//! extensions.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use shoal::base::{PeerId, Rng};
 use shoal::wire::extension::{ExtendedHandshake, Extension};
@@ -9,7 +11,7 @@ use shoal::wire::metadata::MetadataMessage;
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Handshake, Message, put_piece_header};
 
 use crate::common::{Content, Native, World, assert_same, random_bytes};
-use crate::storm::{spoil, storm};
+use crate::storm::{Watch, inputs, spoil, storm};
 
 const PIECE: u32 = 64 << 10;
 const PIECES: u32 = 20;
@@ -184,5 +186,41 @@ fn malformed_messages_do_not_harm_a_getter() {
     let ended = get.end().exits(0);
     assert_same(&world.path("image"), &world.path("copy"));
     assert!(ended.err.len() < LINES_MAX, "{ended:#?}");
+    share.stop().exits(0);
+}
+
+#[test]
+fn malformed_datagrams_do_not_harm_a_seed() {
+    let world = World::new();
+    let content = image(&world);
+    let share = world.share(&["image"]);
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let addr = address(&world, &content);
+    socket.connect(addr).expect("loopback");
+    let mut syn = [3; 20];
+    syn[..2].copy_from_slice(&[0x41, 0]);
+    let mut watch = Watch::begin(share.pid());
+    let (count, mut buffer) = (inputs(), [0; 64]);
+    for seed in 0..count {
+        let mut rng = Rng::new(seed);
+        let _ = socket.send(&spoil(&syn, &mut rng));
+        // Waits for an answer now and then, so that the peer keeps up.
+        let wait = Duration::from_millis(1);
+        socket.set_read_timeout(Some(wait)).expect("a timeout");
+        while seed % 16 == 0
+            && let Ok(count) = socket.recv(&mut buffer)
+        {
+            assert!(
+                count <= syn.len(),
+                "no answer is longer than what is answered"
+            );
+        }
+        if seed == count / 4 {
+            watch.is_warm();
+        }
+    }
+    watch.ends_well();
+    // So many were refused that it may be silent for a while.
+    while socket.send(&syn).is_ok() && socket.recv(&mut buffer).is_err() {}
     share.stop().exits(0);
 }
