@@ -4,8 +4,9 @@
 
 use super::clients::Known;
 use super::completions::Serial;
-use super::foreign::{Foreigner, Foreigners};
+use super::foreign::Foreigners;
 use super::members::Member;
+use super::rows::Foreigner;
 use super::{
     BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, MEMBERS_FAST_MAX, Reach, Refusal,
     Registry, naming,
@@ -86,8 +87,8 @@ impl Registry {
             (key + 1, row)
         });
         let reach = self.known(client).addresses.reach();
-        let foreign = self.foreign.get(&hash).into_iter();
-        let foreign = foreign.flat_map(move |foreign| foreign.starting_at(place));
+        let foreign = self.foreign.get(hash).into_iter();
+        let foreign = foreign.flat_map(move |swarm| swarm.members.starting_at(place));
         let foreign = foreign.map(move |(place, member)| {
             let row = foreign_row(&member, reach, piece_count, with_bitmaps);
             (FOREIGN | place as u32, row)
@@ -137,15 +138,11 @@ impl Registry {
         let (serial, _) = self.place(client, slot)?;
         let piece_count = self.catalogue.entry(serial).facts.piece_count;
         let availability = self.swarms[&serial].availability();
-        let (seeds, version) = self.foreign_of(serial).map_or((0, 0), |foreign| {
-            (foreign.seed_count() as u16, foreign.version())
-        });
+        let foreign = self.foreign_of(serial);
+        let seeds = foreign.map_or(0, |foreign| foreign.seed_count() as u16);
         let end = first.saturating_add(count).min(piece_count);
         let counts = (first..end).map(|piece| availability.count(piece).saturating_add(seeds));
-        Ok((
-            availability.version().wrapping_add(version),
-            counts.collect(),
-        ))
+        Ok((availability.version(), counts.collect()))
     }
 
     /// How many members of the content of a slot may hold any piece: foreign ones that are no seeds.
@@ -156,7 +153,8 @@ impl Registry {
     }
 
     fn foreign_of(&self, serial: Serial) -> Option<&Foreigners> {
-        self.foreign.get(&self.catalogue.entry(serial).facts.hash)
+        let swarm = self.foreign.get(self.catalogue.entry(serial).facts.hash);
+        swarm.map(|swarm| &swarm.members)
     }
 
     /// Names up to `want` other members, those that hold one of the pieces in `missing` first.

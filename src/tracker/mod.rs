@@ -25,7 +25,7 @@ use crate::reactor::{
 };
 use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
-use crate::wire::announce::Announce;
+use crate::wire::announce::{Announce, PeerList};
 use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
 use store::{Done, Job, StoreTask};
@@ -172,6 +172,8 @@ struct TrackerService {
     conns: Conns,
     infos: Infos,
     connection_ids: ConnectionIds,
+    /// Whom the announce that was taken last names; kept for its memory.
+    peers: PeerList,
     folder: Option<Arc<KeptFolder>>,
     workers: Workers<StoreTask>,
     done: Vec<Done>,
@@ -201,6 +203,7 @@ impl TrackerService {
             conns: Conns::new(config.conns_per_ip_max),
             infos: Infos::default(),
             connection_ids: ConnectionIds::new()?,
+            peers: PeerList::default(),
             folder,
             workers: Workers::start("helper", 1, JOBS_MAX, wake)?,
             done: Vec::new(),
@@ -257,7 +260,7 @@ impl TrackerService {
         }
     }
 
-    /// Takes an announce that came over HTTP or UDP.
+    /// Takes an announce that came over HTTP or UDP; whom to dial is in `peers` then.
     fn announce(
         &mut self,
         now: Time,
@@ -265,7 +268,9 @@ impl TrackerService {
         source: IpAddr,
         families: Families,
     ) -> Result<Announced, Refusal> {
-        let mut announced = self.registry.announce(now, announce, source, families)?;
+        let mut announced =
+            self.registry
+                .announce(now, announce, source, families, &mut self.peers)?;
         self.tell(std::mem::take(&mut announced.told));
         Ok(announced)
     }

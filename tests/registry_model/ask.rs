@@ -30,13 +30,13 @@ impl Model {
         let natives = others.map(|(_, known)| known.peer_id);
         let foreign = self.foreign_of(content.facts.hash);
         let foreigners = foreign.members.iter().filter(|other| {
-            other.peer_id != me.peer_id
+            other.addr != me.addr()
                 && foreign::is_in_reach(me.source, other.addr.ip())
                 && !content.withheld.contains(&other.addr)
                 && (fetches || !other.is_content())
         });
         natives
-            .chain(foreigners.map(|other| other.peer_id))
+            .chain(foreigners.map(|_| foreign::NO_PEER_ID))
             .collect()
     }
 
@@ -245,7 +245,7 @@ impl Model {
         members.map(|member| {
             let pieces = vec![member.is_seed; facts.piece_count as usize];
             let had = pieces.iter().filter(|has| **has).count() as u32;
-            (member.peer_id, had, 0, true, Some(bitfield(&pieces)))
+            (foreign::NO_PEER_ID, had, 0, true, Some(bitfield(&pieces)))
         })
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::{InfoHash, PeerId};
-use crate::wire::announce::{AnnouncedPeer, ScrapeEntry};
+use crate::wire::announce::{AnnouncedPeer, PeerList, ScrapeEntry};
 use crate::wire::bencode::{self, Dictionary, Limits, Value, put_dictionary, put_list};
 use crate::wire::{Reader, WireError};
 
@@ -28,6 +28,61 @@ pub struct AnnounceReply {
     pub peers: Vec<AnnouncedPeer>,
     /// What the client sends along the next time.
     pub tracker_id: Option<Vec<u8>>,
+}
+
+/// The same, as a tracker writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct AnnounceBody<'a> {
+    /// Seconds until the next announce.
+    pub interval_s: u32,
+    /// Seconds that pass between two announces in any case.
+    pub interval_s_min: Option<u32>,
+    /// The figures of the swarm.
+    pub swarm: ScrapeEntry,
+    /// Where the tracker sees the client (BEP 24).
+    pub external_ip: Option<IpAddr>,
+    /// The others.
+    pub peers: &'a PeerList,
+    /// What the client sends along the next time.
+    pub tracker_id: Option<&'a [u8]>,
+}
+
+impl AnnounceBody<'_> {
+    /// Appends the body.
+    pub fn put(&self, form: PeerForm, out: &mut Vec<u8>) {
+        put_dictionary(out, |entries| {
+            entries.int(b"complete", self.swarm.complete.into());
+            entries.int(b"downloaded", self.swarm.downloaded.into());
+            match self.external_ip {
+                Some(IpAddr::V4(ip)) => entries.bytes(b"external ip", &ip.octets()),
+                Some(IpAddr::V6(ip)) => entries.bytes(b"external ip", &ip.octets()),
+                None => {}
+            }
+            entries.int(b"incomplete", self.swarm.incomplete.into());
+            entries.int(b"interval", self.interval_s.into());
+            if let Some(interval_s_min) = self.interval_s_min {
+                entries.int(b"min interval", interval_s_min.into());
+            }
+            match form {
+                PeerForm::Compact => {
+                    entries.bytes(b"peers", &self.peers.v4);
+                    if !self.peers.v6.is_empty() {
+                        entries.bytes(b"peers6", &self.peers.v6);
+                    }
+                }
+                PeerForm::Dictionaries { with_ids } => {
+                    put_list(entries.value(b"peers"), |list| {
+                        for peer in self.peers.iter() {
+                            put_peer(list, &peer, with_ids);
+                        }
+                    });
+                }
+            }
+            if let Some(tracker_id) = self.tracker_id {
+                entries.bytes(b"tracker id", tracker_id);
+            }
+        });
+    }
 }
 
 /// How peers are listed.
@@ -68,51 +123,15 @@ pub enum AnnounceOutcome {
 impl AnnounceReply {
     /// Appends the body.
     pub fn put(&self, form: PeerForm, out: &mut Vec<u8>) {
-        put_dictionary(out, |entries| {
-            entries.int(b"complete", self.swarm.complete.into());
-            entries.int(b"downloaded", self.swarm.downloaded.into());
-            match self.external_ip {
-                Some(IpAddr::V4(ip)) => entries.bytes(b"external ip", &ip.octets()),
-                Some(IpAddr::V6(ip)) => entries.bytes(b"external ip", &ip.octets()),
-                None => {}
-            }
-            entries.int(b"incomplete", self.swarm.incomplete.into());
-            entries.int(b"interval", self.interval_s.into());
-            if let Some(interval_s_min) = self.interval_s_min {
-                entries.int(b"min interval", interval_s_min.into());
-            }
-            match form {
-                PeerForm::Compact => self.put_compact(entries),
-                PeerForm::Dictionaries { with_ids } => {
-                    put_list(entries.value(b"peers"), |list| {
-                        for peer in &self.peers {
-                            put_peer(list, peer, with_ids);
-                        }
-                    });
-                }
-            }
-            if let Some(tracker_id) = &self.tracker_id {
-                entries.bytes(b"tracker id", tracker_id);
-            }
-        });
-    }
-
-    fn put_compact(&self, entries: &mut bencode::Entries<'_>) {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for peer in &self.peers {
-            put_record(
-                if peer.addr.is_ipv4() {
-                    &mut v4
-                } else {
-                    &mut v6
-                },
-                peer.addr,
-            );
-        }
-        entries.bytes(b"peers", &v4);
-        if !v6.is_empty() {
-            entries.bytes(b"peers6", &v6);
-        }
+        let body = AnnounceBody {
+            interval_s: self.interval_s,
+            interval_s_min: self.interval_s_min,
+            swarm: self.swarm,
+            external_ip: self.external_ip,
+            peers: &self.peers.iter().collect(),
+            tracker_id: self.tracker_id.as_deref(),
+        };
+        body.put(form, out);
     }
 
     fn read(dictionary: Dictionary<'_>) -> Result<Self, WireError> {
