@@ -372,6 +372,7 @@ impl Registry {
             let swarm = self.foreign.at_mut(at);
             if member.is_seed && is_fetched && self.finished.remember(hash, member.addr, spread) {
                 swarm.members.count_downloads(1);
+                self.downloads_version += u64::from(swarm.serial().is_some());
             }
             let serial = swarm.serial();
             self.note_seeds(serial, before.is_some_and(|b| b.is_seed) != member.is_seed);

@@ -105,6 +105,9 @@ pub enum Refusal {
     /// There is no such content, slot or member.
     #[error("{0} is not known here")]
     NotFound(&'static str),
+    /// A name that more than one content bears.
+    #[error("{0}")]
+    Ambiguous(&'static str),
     /// Only some may do it.
     #[error("only loopback or an address that registered it may unregister it")]
     Unauthorised,
@@ -126,7 +129,7 @@ impl Refusal {
     /// The code of the ERROR that says it.
     pub fn code(self) -> ErrorCode {
         match self {
-            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::NotFound(_) | Self::Ambiguous(_) => ErrorCode::NotFound,
             Self::Unauthorised => ErrorCode::Unauthorised,
             Self::Invalid(_) => ErrorCode::BadFrame,
             Self::TooLarge(_) => ErrorCode::TooLarge,
@@ -186,6 +189,8 @@ pub struct Registry {
     foreign_members: usize,
     /// Those of them that are not registered.
     open_swarms: usize,
+    /// Changes when a foreign member completes a registered content.
+    downloads_version: u64,
     finished: Finished,
     sweep: Sweep,
 }
@@ -208,6 +213,7 @@ impl Registry {
             ticks: Ticks::new(announce::lifetime_s(config.interval_s.1)),
             foreign_members: 0,
             open_swarms: 0,
+            downloads_version: 0,
             finished: Finished::default(),
             sweep: Sweep::default(),
         }
@@ -395,6 +401,13 @@ impl Registry {
     pub fn restore_completion(&mut self, hash: InfoHash, completion: Completion) {
         if let Some(serial) = self.catalogue.serial(hash) {
             self.completions.remember(serial, completion);
+        }
+    }
+
+    /// Takes back how often foreign members fetched a content; that of an unknown one is dropped.
+    pub fn restore_downloads(&mut self, hash: InfoHash, count: u32) {
+        if let Some(place) = self.foreign.place(hash) {
+            self.foreign.at_mut(place).members.count_downloads(count);
         }
     }
 

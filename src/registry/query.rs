@@ -35,17 +35,20 @@ impl Registry {
     }
 
     /// The contents that a key means, newest first; none, if the key is no key.
-    pub fn lookup(&self, by: LookupBy, key: &str) -> Vec<LookupEntry<'_>> {
+    ///
+    /// # Errors
+    /// [`Refusal::Ambiguous`] for the beginning of more than one hash.
+    pub fn lookup(&self, by: LookupBy, key: &str) -> Result<Vec<LookupEntry<'_>>, Refusal> {
         let found: Vec<Serial> = match by {
             LookupBy::Name => self.catalogue.named(key),
-            LookupBy::Hash => self.catalogue.hashed(key).into_iter().collect(),
+            LookupBy::Hash => self.catalogue.hashed(key)?.into_iter().collect(),
             LookupBy::Sha256 => match digest(key) {
                 Some(digest) => self.catalogue.with_sha256(digest),
                 None => Vec::new(),
             },
         };
         let entries = found.into_iter().map(|serial| self.catalogue.entry(serial));
-        entries.map(lookup_entry).collect()
+        Ok(entries.map(lookup_entry).collect())
     }
 
     /// The cursor of the next page (0 = the end), and a page of contents whose name fits `glob` (empty = all), newest
@@ -233,6 +236,18 @@ impl Registry {
     /// Changes with every completion that is remembered or forgotten.
     pub fn completions_version(&self) -> u64 {
         self.completions.version()
+    }
+
+    /// Changes with every completion of a foreign member that [`Self::downloads`] counts.
+    pub fn downloads_version(&self) -> u64 {
+        self.downloads_version
+    }
+
+    /// How often foreign members fetched each registered content, to be saved.
+    pub fn downloads(&self) -> impl Iterator<Item = (InfoHash, u32)> {
+        let registered = self.foreign.iter().filter(|swarm| swarm.serial().is_some());
+        let counted = registered.map(|swarm| (swarm.hash(), swarm.members.downloads()));
+        counted.filter(|(_, count)| *count > 0)
     }
 
     /// Every completion that is remembered, to be saved.

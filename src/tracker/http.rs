@@ -46,7 +46,8 @@ impl TrackerService {
     }
 
     fn request_by_http(&mut self, now: Time, id: ConnId, head: &Head<'_>) {
-        let mut body = Vec::new();
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
         let status = match head.path {
             "/announce" => {
                 if let Err((reason, retry)) = self.announce_by_http(now, id, head.query, &mut body)
@@ -73,6 +74,7 @@ impl TrackerService {
             is_old: head.is_old,
         };
         self.conns.send(id, |out| response.put(out));
+        self.body = body;
         if !head.keeps_alive {
             self.conns.close(id, Closed::Local("as the client asked"));
         }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::{InfoHash, PeerId};
 use crate::wire::announce::{AnnouncedPeer, PeerList, ScrapeEntry};
-use crate::wire::bencode::{self, Dictionary, Limits, Value, put_dictionary, put_list};
+use crate::wire::bencode::{
+    self, Dictionary, Limits, Value, put_decimal, put_dictionary, put_list,
+};
 use crate::wire::{Reader, WireError};
 
 /// Bytes of a reply that a client reads.
@@ -239,11 +241,18 @@ impl Response<'_> {
         } else {
             ""
         };
-        let (status, len) = (self.status, self.body.len());
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n{allow}{connection}\r\n"
-        );
-        out.extend_from_slice(head.as_bytes());
+        let texts = [
+            "HTTP/1.1 ",
+            self.status,
+            "\r\nContent-Type: text/plain\r\nContent-Length: ",
+        ];
+        for text in texts {
+            out.extend_from_slice(text.as_bytes());
+        }
+        put_decimal(out, self.body.len() as u64);
+        for text in ["\r\n", allow, connection, "\r\n"] {
+            out.extend_from_slice(text.as_bytes());
+        }
         out.extend_from_slice(self.body);
     }
 }
