@@ -19,7 +19,7 @@ use crate::base::{InfoHash, Scope, Time, dialable};
 use crate::wire::announce::{Announce, AnnounceEvent, PeerList, ScrapeEntry};
 
 /// Foreign members of all contents.
-pub const FOREIGN_MAX: usize = 1 << 22;
+pub const FOREIGN_MAX: usize = 1 << 23;
 /// Contents that nobody registered and that are tracked all the same, where that is allowed.
 pub const OPEN_SWARMS_MAX: usize = 1 << 21;
 /// Foreign members whose completion is remembered, so that it counts once.

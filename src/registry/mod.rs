@@ -19,6 +19,7 @@ mod completions;
 mod foreign;
 mod members;
 mod naming;
+mod places;
 mod query;
 mod rows;
 mod scope;

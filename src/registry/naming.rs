@@ -2,7 +2,7 @@
 //!
 //! Changes nothing but the order in which members are chosen.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::completions::Serial;
 use super::foreign::{Chooser, ForeignWant};
@@ -62,25 +62,39 @@ impl Stranger {
 
 /// Puts whom a stranger is given into its list.
 struct Listing<'a> {
-    own: SocketAddr,
+    /// The stranger itself, as a row of either family has it.
+    own_v4: u64,
+    own_v6: (u128, u16),
     /// The native members, where some addresses are withheld.
     withholding: Option<&'a Members>,
     peers: &'a mut PeerList,
 }
 
-impl Listing<'_> {
-    fn refuses(&self, row: impl Row) -> bool {
-        let addr = row.addr();
-        addr == self.own
-            || self
-                .withholding
-                .is_some_and(|members| members.withholds(&[addr]))
+impl<'a> Listing<'a> {
+    fn new(own: SocketAddr, withholding: Option<&'a Members>, peers: &'a mut PeerList) -> Self {
+        let none = Ipv6Addr::UNSPECIFIED;
+        let (v4, v6) = match own.ip() {
+            IpAddr::V4(ip) => (ip, none),
+            IpAddr::V6(ip) => (Ipv4Addr::UNSPECIFIED, ip),
+        };
+        Self {
+            own_v4: Row4::key_of(v4.octets(), own.port()),
+            own_v6: Row6::key_of(v6.octets(), own.port()),
+            withholding,
+            peers,
+        }
+    }
+
+    fn withholds(&self, row: impl Row) -> bool {
+        let withholding = self.withholding;
+        withholding.is_some_and(|members| members.withholds(&[row.addr()]))
     }
 }
 
 impl Chooser for Listing<'_> {
+    #[inline]
     fn take_v4(&mut self, row: Row4) -> bool {
-        let refuses = self.refuses(row);
+        let refuses = row.key() == self.own_v4 || self.withholds(row);
         if !refuses {
             let bytes = row.bytes();
             self.peers
@@ -90,8 +104,9 @@ impl Chooser for Listing<'_> {
         !refuses
     }
 
+    #[inline]
     fn take_v6(&mut self, row: Row6) -> bool {
-        let refuses = self.refuses(row);
+        let refuses = row.key() == self.own_v6 || self.withholds(row);
         if !refuses {
             self.peers.v6.extend_from_slice(&row.record());
         }
@@ -207,11 +222,8 @@ impl Registry {
             scopes: stranger.scopes(),
         };
         let withholding = serial.map(|serial| &self.swarms[&serial]);
-        let mut listing = Listing {
-            own: stranger.addr,
-            withholding: withholding.filter(|members| members.withholds_any()),
-            peers,
-        };
+        let withholding = withholding.filter(|members| members.withholds_any());
+        let mut listing = Listing::new(stranger.addr, withholding, peers);
         let taken = foreign.choose(want, &mut self.rng, &mut listing);
         natives.truncate(count - taken);
         for choice in &natives {

@@ -82,8 +82,8 @@ pub(super) trait Row: Copy + Default + PartialEq + std::fmt::Debug {
     fn new(ip: Self::Ip, member: &Foreigner, until: u8) -> Self;
     /// Address and port.
     fn key(self) -> Self::Key;
-    /// The same as bytes, to be hashed.
-    fn key_bytes(key: Self::Key) -> [u8; 18];
+    /// Any 32 bits, always the same for the same key.
+    fn hash(key: Self::Key, spread: Spread) -> u32;
     /// The address.
     fn ip(self) -> Self::Ip;
     /// The same as it is written elsewhere.
@@ -138,10 +138,8 @@ impl Row for Row4 {
         self.0 >> 16
     }
 
-    fn key_bytes(key: u64) -> [u8; 18] {
-        let mut bytes = [0; 18];
-        bytes[..8].copy_from_slice(&key.to_be_bytes());
-        bytes
+    fn hash(key: u64, spread: Spread) -> u32 {
+        spread.of(&key.to_be_bytes())
     }
 
     fn ip(self) -> [u8; 4] {
@@ -204,11 +202,11 @@ impl Row for Row6 {
         Self::key_of(self.ip, u16::from_be_bytes(self.port))
     }
 
-    fn key_bytes((ip, port): (u128, u16)) -> [u8; 18] {
+    fn hash((ip, port): (u128, u16), spread: Spread) -> u32 {
         let mut bytes = [0; 18];
         bytes[..16].copy_from_slice(&ip.to_be_bytes());
         bytes[16..].copy_from_slice(&port.to_be_bytes());
-        bytes
+        spread.of(&bytes)
     }
 
     fn ip(self) -> [u8; 16] {

@@ -1,7 +1,7 @@
 //! The rows of one family of one content: dense, in blocks, the seeds first.
 //!
 //! Whom to name is a walk over neighbouring rows from a random place. A row is found by looking at all of them while they
-//! are few, and through an index of their places when they are many. Nothing here costs more for a larger table, but a
+//! are few, and through an index of their places when they are more. Nothing here costs more for a larger table, but a
 //! look at every row to expire them.
 //!
 //! Invariants (`check`):
@@ -9,11 +9,12 @@
 //! 2. The blocks are as many as the rows need.
 //! 3. An index names the place of every row once, where a search for its key comes by.
 
+use super::places::Places;
 use super::rows::{Row, Spread, is_over};
 
 /// Rows above which there is an index, and below which there is none.
-const INDEXED_ABOVE: usize = 120;
-const PLAIN_BELOW: usize = 60;
+const INDEXED_ABOVE: usize = 30;
+const PLAIN_BELOW: usize = 15;
 /// Slots of an index for each 2 rows when it is made, and for each 4 at least.
 const SLOTS_FOR_2: usize = 3;
 const SLOTS_FOR_4_MIN: usize = 5;
@@ -22,10 +23,9 @@ const SLOTS_FOR_4_MIN: usize = 5;
 #[derive(Debug)]
 pub(super) struct Table<R: Row> {
     blocks: Vec<Box<R::Block>>,
-    len: u32,
-    seeds: u32,
-    /// One more than the place of a row, or 0 for nothing.
-    index: Box<[u16]>,
+    len: u16,
+    seeds: u16,
+    index: Places,
 }
 
 impl<R: Row> Default for Table<R> {
@@ -34,7 +34,7 @@ impl<R: Row> Default for Table<R> {
             blocks: Vec::new(),
             len: 0,
             seeds: 0,
-            index: Box::default(),
+            index: Places::default(),
         }
     }
 }
@@ -42,12 +42,12 @@ impl<R: Row> Default for Table<R> {
 impl<R: Row> Table<R> {
     /// How many rows there are.
     pub(super) fn len(&self) -> usize {
-        self.len as usize
+        usize::from(self.len)
     }
 
     /// How many of them, from the first, are seeds.
     pub(super) fn seeds(&self) -> usize {
-        self.seeds as usize
+        usize::from(self.seeds)
     }
 
     /// The row at a place below `len`.
@@ -58,8 +58,8 @@ impl<R: Row> Table<R> {
     /// The place of a key, whose address is `ip`.
     pub(super) fn find(&self, key: R::Key, ip: R::Ip, spread: Spread) -> Option<usize> {
         if !self.index.is_empty() {
-            let slot = self.slot_where(self.home(key, ip, spread), |row| row.key() == key)?;
-            return Some(usize::from(self.index[slot]) - 1);
+            let home = self.home(key, ip, spread);
+            return self.place_where(home, |row| row.key() == key);
         }
         let mut first = 0;
         for block in &self.blocks {
@@ -80,7 +80,7 @@ impl<R: Row> Table<R> {
         }
         let mut count = 0;
         let home = self.home(R::default().key(), ip, spread);
-        self.slot_where(home, |row| {
+        self.place_where(home, |row| {
             count += usize::from(row.ip() == ip);
             false
         });
@@ -94,6 +94,7 @@ impl<R: Row> Table<R> {
     }
 
     /// Calls `look` with the rows of a range of places, until it says `false`.
+    #[inline]
     pub(super) fn each(&self, mut from: usize, to: usize, mut look: impl FnMut(R) -> bool) -> bool {
         while from < to {
             let (block, first) = (from / R::BLOCK_ROWS, from % R::BLOCK_ROWS);
@@ -164,7 +165,7 @@ impl<R: Row> Table<R> {
             self.blocks.pop();
         }
         if last < PLAIN_BELOW {
-            self.index = Box::default();
+            self.index = Places::default();
         }
     }
 
@@ -179,7 +180,7 @@ impl<R: Row> Table<R> {
         if self.blocks.capacity() > 2 * self.blocks.len() + 4 {
             self.blocks.shrink_to_fit();
         }
-        if !self.index.is_empty() && self.index.len() > 4 * self.len() {
+        if self.index.len() > 4 * self.len() {
             self.rebuild(spread);
         }
     }
@@ -192,7 +193,7 @@ impl<R: Row> Table<R> {
     fn relocate(&mut self, from: usize, to: usize, spread: Spread) {
         let row = self.at(from);
         if let Some(slot) = self.slot_of(from, spread) {
-            self.index[slot] = place_name(to);
+            self.index.set(slot, to);
         }
         self.set(to, row);
     }
@@ -203,7 +204,8 @@ impl<R: Row> Table<R> {
         }
         let slots = (self.slot_of(one, spread), self.slot_of(other, spread));
         if let (Some(of_one), Some(of_other)) = slots {
-            self.index.swap(of_one, of_other);
+            self.index.set(of_one, other);
+            self.index.set(of_other, one);
         }
         let (first, second) = (self.at(one), self.at(other));
         self.set(one, second);
@@ -214,26 +216,26 @@ impl<R: Row> Table<R> {
     /// this machine itself, of whom there is any number.
     fn home(&self, key: R::Key, ip: R::Ip, spread: Spread) -> usize {
         let hash = if is_loopback::<R>(ip) {
-            spread.of(&R::key_bytes(key))
+            R::hash(key, spread)
         } else {
             spread.of(ip.as_ref())
         };
-        ((u64::from(hash) * self.index.len() as u64) >> 32) as usize
+        self.index.home(hash)
     }
 
     fn home_of(&self, row: R, spread: Spread) -> usize {
         self.home(row.key(), row.ip(), spread)
     }
 
-    /// The first slot from `home` on whose row `is_it`; `None` at an empty one.
-    fn slot_where(&self, home: usize, mut is_it: impl FnMut(R) -> bool) -> Option<usize> {
+    /// The first place that is named from the slot `home` on and whose row `is_it`; `None` if an empty slot comes first.
+    fn place_where(&self, home: usize, mut is_it: impl FnMut(R) -> bool) -> Option<usize> {
         let mut slot = home;
         loop {
-            let place = usize::from(self.index[slot]).checked_sub(1)?;
+            let place = self.index.at(slot)?;
             if is_it(self.at(place)) {
-                return Some(slot);
+                return Some(place);
             }
-            slot = self.after(slot);
+            slot = self.index.after(slot);
         }
     }
 
@@ -243,18 +245,12 @@ impl<R: Row> Table<R> {
             return None;
         }
         let mut slot = self.home_of(self.at(place), spread);
-        while self.index[slot] != place_name(place) {
-            assert!(self.index[slot] != 0, "the index names every row");
-            slot = self.after(slot);
-        }
-        Some(slot)
-    }
-
-    fn after(&self, slot: usize) -> usize {
-        if slot + 1 == self.index.len() {
-            0
-        } else {
-            slot + 1
+        loop {
+            let named = self.index.at(slot).expect("the index names every row");
+            if named == place {
+                return Some(slot);
+            }
+            slot = self.index.after(slot);
         }
     }
 
@@ -273,21 +269,17 @@ impl<R: Row> Table<R> {
 
     fn rebuild(&mut self, spread: Spread) {
         let slots = (self.len() + 1) * SLOTS_FOR_2 / 2;
-        self.index = vec![0; slots].into();
+        self.index = Places::new(slots);
         for place in 0..self.len() {
             self.enlist(place, spread);
         }
     }
 
     fn enlist(&mut self, place: usize, spread: Spread) {
-        if self.index.is_empty() {
-            return;
+        if !self.index.is_empty() {
+            let home = self.home_of(self.at(place), spread);
+            self.index.add(home, place);
         }
-        let mut slot = self.home_of(self.at(place), spread);
-        while self.index[slot] != 0 {
-            slot = self.after(slot);
-        }
-        self.index[slot] = place_name(place);
     }
 
     /// Takes a row out of the index, and closes the gap for those that lie behind it because of it.
@@ -298,18 +290,18 @@ impl<R: Row> Table<R> {
         let slots = self.index.len();
         let mut slot = gap;
         loop {
-            slot = self.after(slot);
-            let Some(other) = usize::from(self.index[slot]).checked_sub(1) else {
+            slot = self.index.after(slot);
+            let Some(other) = self.index.at(slot) else {
                 break;
             };
             let home = self.home_of(self.at(other), spread);
             let from = |start: usize| (slot + slots - start) % slots;
             if from(home) >= from(gap) {
-                self.index[gap] = self.index[slot];
+                self.index.set(gap, other);
                 gap = slot;
             }
         }
-        self.index[gap] = 0;
+        self.index.clear(gap);
     }
 
     /// Asserts the invariants.
@@ -321,13 +313,10 @@ impl<R: Row> Table<R> {
             assert_eq!(self.find(row.key(), row.ip(), spread), Some(place));
         }
         assert!(self.index.is_empty() || self.index.len() > self.len());
-        let named = self.index.iter().filter(|&&name| name != 0).count();
+        let slots = 0..self.index.len();
+        let named = slots.filter(|&slot| self.index.at(slot).is_some()).count();
         assert!(named == self.len() || self.index.is_empty());
     }
-}
-
-fn place_name(place: usize) -> u16 {
-    u16::try_from(place + 1).expect("a content has at most 65,535 foreign members")
 }
 
 fn is_loopback<R: Row>(ip: R::Ip) -> bool {
