@@ -157,7 +157,9 @@ impl Registry {
         };
         let natives = self.name_to_stranger(place, &stranger, count, peers);
         let told = match serial {
-            Some(serial) if is_new => self.told_of_foreigner(serial, &member, &natives),
+            Some(serial) if is_new => {
+                self.told_of_foreigner(serial, &member, announce.peer_id, &natives)
+            }
             _ => Vec::new(),
         };
         Ok(Announced {

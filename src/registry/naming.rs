@@ -282,11 +282,12 @@ impl Registry {
         }))
     }
 
-    /// Who of the members just chosen is told of a foreign newcomer.
+    /// Who of the members just chosen is told of a foreign newcomer, which calls itself `peer_id`.
     pub(super) fn told_of_foreigner(
         &self,
         serial: Serial,
         newcomer: &Foreigner,
+        peer_id: PeerId,
         chosen: &[Choice],
     ) -> Vec<Told> {
         if self.swarms[&serial].withholds(&[newcomer.addr]) {
@@ -295,6 +296,7 @@ impl Registry {
         self.tell(chosen, |receiver| {
             let addr = Some(newcomer.addr).filter(|addr| receiver.includes(addr.ip()));
             Named {
+                peer_id,
                 addrs: addr.into_iter().collect(),
                 ..named(newcomer)
             }

@@ -366,8 +366,8 @@ mod tests {
             external_ip: Some([10, 0, 0, 7].into()),
             peers: vec![
                 peer_at("10.0.0.1:6881"),
-                peer_at("[2001:db8::1]:9"),
                 peer_at("10.0.0.2:1"),
+                peer_at("[2001:db8::1]:9"),
             ],
             tracker_id: None,
         }
