@@ -33,6 +33,9 @@ struct Effort {
     is_quick: bool,
 }
 
+/// Measures one part and prints what it found.
+type Measure = fn(Effort);
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, mode, addr] = &args[..]
@@ -59,7 +62,7 @@ fn main() {
     };
     shoal::reactor::raise_nofile_limit().expect("as many files as allowed");
     pin(LOAD_CORE);
-    let parts: [(&str, fn(Effort)); 4] = [
+    let parts: [(&str, Measure); 4] = [
         ("udp", measure_udp),
         ("http", measure_http),
         ("native", measure_native),
