@@ -16,6 +16,8 @@ const STEPS_MAX: usize = 400;
 /// The invariants are asserted after so many steps, since that costs more than they do.
 const CHECK_EVERY: usize = 4;
 const LINKS_MAX: usize = 4;
+/// Timers within a minute; what waits for room is tried again every 20 ms.
+const TIMERS_MAX: usize = 10_000;
 /// What every byte of a right block is.
 const RIGHT: u8 = 0x11;
 
@@ -305,7 +307,7 @@ impl World {
 
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
-        for _ in 0..1_000 {
+        for _ in 0..TIMERS_MAX {
             let Some(at) = self.swarm.poll_timeout().filter(|&at| at <= end) else {
                 self.now = end;
                 return;
