@@ -1,8 +1,9 @@
 //! Says to those who dial us by uTP (BEP 29) that we do not speak it, so that they dial by TCP at once.
 //!
-//! Without a word they wait: libtorrent and Transmission dial by uTP first and give up after seconds, in which they do
-//! not take our dial either. Nothing but a SYN is answered, with fewer bytes or as many, and not more often than
-//! [`RESETS_MAX`] in [`SPAN`]: more than that come from nobody who wants something.
+//! Without a word they wait for one: libtorrent 2.0 dials by uTP first, gives up after 3 s, and may not take our dial
+//! meanwhile; Transmission 4 dials by TCP when it is refused. (Transmission 3.00 does not even then: it is to be
+//! dialled.) Nothing but a SYN is answered, with fewer bytes or as many, and not more often than [`RESETS_MAX`] in
+//! [`SPAN`]: more than that come from nobody who wants something.
 
 use std::time::Duration;
 

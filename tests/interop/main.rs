@@ -6,8 +6,8 @@ mod complaints;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/content.rs"]
 mod content;
+mod links;
 mod loopback;
-mod magnet;
 mod mixed;
 mod net;
 mod opentracker;

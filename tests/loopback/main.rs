@@ -11,5 +11,8 @@ mod failures;
 mod hostile;
 mod large;
 mod magnet;
+mod malformed;
+#[path = "../common/storm.rs"]
+mod storm;
 mod trackers;
 mod utp;

@@ -1,19 +1,17 @@
 //! Who dials by uTP (BEP 29) hears at once that we do not speak it.
 
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
-use crate::common::{Running, World, assert_same, text};
+use crate::common::{Running, World, assert_same};
 
 const LEN: usize = 300_000;
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A number that nobody has by TCP, nor a moment ago.
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound")
-}
+/// An address of this machine that no other test listens on.
+const HERE: (Ipv4Addr, u16) = (Ipv4Addr::new(127, 0, 29, 1), 0);
 
 fn syn(connection_id: u16, seq_nr: u16) -> Vec<u8> {
     let mut bytes = vec![0x41, 0];
@@ -26,8 +24,13 @@ fn syn(connection_id: u16, seq_nr: u16) -> Vec<u8> {
 
 /// Shares `image` at `addr`, and makes a socket that speaks to it.
 fn share_and_dial(world: &World, addr: SocketAddr) -> (Running, UdpSocket) {
-    let source = world.file("image", 4, LEN);
-    let share = world.share(&[text(&source), "--listen", &addr.to_string()]);
+    world.file("image", 4, LEN);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-peer"));
+    command.args(["--json", "-t", &world.tracker.addr, "share", "image"]);
+    command.args(["--listen", &addr.to_string()]);
+    command.current_dir(world.path(""));
+    let share = Running::start("share", &mut command);
+    share.event("shared");
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     socket.set_read_timeout(Some(PATIENCE)).expect("set");
     socket.connect(addr).expect("an address");
@@ -43,7 +46,10 @@ fn still_shares(world: &World, share: Running) {
 #[test]
 fn a_syn_is_refused_at_once_and_anything_else_gets_silence() {
     let world = World::new();
-    let (share, socket) = share_and_dial(&world, free());
+    let listener = TcpListener::bind(HERE).expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    drop(listener);
+    let (share, socket) = share_and_dial(&world, addr);
     let mut reset = syn(7, 8);
     reset[0] = 0x31;
     let mut endless = syn(7, 8);
@@ -75,10 +81,11 @@ fn a_syn_is_refused_at_once_and_anything_else_gets_silence() {
 #[test]
 fn where_the_udp_port_is_taken_it_goes_without() {
     let world = World::new();
-    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let taken = UdpSocket::bind(HERE).expect("a port");
     let addr = taken.local_addr().expect("bound");
     let (share, socket) = share_and_dial(&world, addr);
     socket.send(&syn(1, 2)).expect("sent");
+    taken.set_read_timeout(Some(PATIENCE)).expect("set");
     let mut buffer = [0; 64];
     let (count, from) = taken.recv_from(&mut buffer).expect("it is still theirs");
     assert_eq!((count, from), (20, socket.local_addr().expect("bound")));
