@@ -87,13 +87,27 @@ pub fn http_reply(data: &[u8]) {
         }
         Ok(AnnounceOutcome::Taken(reply)) => {
             assert!(reply.peers.len() <= PEERS_MAX);
-            let mut out = Vec::new();
-            reply.put(PeerForm::Dictionaries { with_ids: true }, &mut out);
-            assert_eq!(
-                AnnounceOutcome::decode(&out),
-                Ok(AnnounceOutcome::Taken(reply))
-            );
+            // A list of ours names an address once, and those of IPv4 first.
+            let once = rewritten(&reply);
+            assert_eq!(rewritten(&once), once);
+            let addrs = |reply: &AnnounceReply| {
+                let mut addrs: Vec<_> = reply.peers.iter().map(|peer| peer.addr).collect();
+                addrs.sort_unstable();
+                addrs
+            };
+            assert_eq!(addrs(&once), addrs(&reply));
+            let peers = once.peers.clone();
+            assert_eq!(once, AnnounceReply { peers, ..reply });
         }
+    }
+}
+
+fn rewritten(reply: &AnnounceReply) -> AnnounceReply {
+    let mut out = Vec::new();
+    reply.put(PeerForm::Dictionaries { with_ids: true }, &mut out);
+    match AnnounceOutcome::decode(&out) {
+        Ok(AnnounceOutcome::Taken(reply)) => reply,
+        outcome => panic!("{outcome:?}"),
     }
 }
 
