@@ -151,13 +151,15 @@ fn a_content_is_named_by_name_hash_or_unique_prefix() {
     let why = "the tracker does not know it (see shoal-peer ls for what there is)";
     let vague = "the tracker knows no such name, and no single info-hash that begins so \
                  (see shoal-peer ls for what there is, or give more digits)";
+    let several = "not found: more than one content begins so: give more digits \
+                   (see shoal-peer ls for what there is)";
     let no_hash = "0123456789012345678901234567890123456789";
     for (what, why) in [
         ("nothing", why),
         (no_hash, why),
         (&hash[..7], why),
         (&no_hash[..10], vague),
-        (&prefix, vague),
+        (&prefix, several),
     ] {
         let ended = scene.run(["get", what, "-o", "unknown/"]).expect(3);
         assert_eq!(ended.err, format!("shoal-peer: get {what}: {why}\n"));

@@ -254,6 +254,8 @@ fn those_who_take_nothing_do_not_keep_others_waiting() {
     assert_eq!(next(&mut rig, patient), None, "it must be read first");
     rig.load_all();
     assert_eq!(next(&mut rig, patient), Some(block(1, 0)));
+    assert_eq!(next(&mut rig, greedy[0]), None, "it must be read first");
+    rig.load_all();
     assert_eq!(
         next(&mut rig, greedy[0]),
         Some(block(0, 0)),
