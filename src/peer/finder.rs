@@ -211,7 +211,10 @@ impl Finder {
         match why {
             // The next connection asks again.
             TrackerFailure::ConnectionLost => None,
-            why if super::job::is_not_found(why) => self.try_otherwise(cx),
+            // A hash that is not known is no refusal: this one has more to say.
+            why if super::job::is_not_found(why) && !matches!(self.stage, Stage::ByHash(_)) => {
+                self.try_otherwise(cx)
+            }
             why => self.fail(refusal(&self.title, why)),
         }
     }

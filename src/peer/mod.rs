@@ -15,6 +15,7 @@ mod list;
 mod maker;
 mod pace;
 mod place;
+mod refuser;
 mod remove;
 mod run;
 mod search;

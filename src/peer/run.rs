@@ -90,7 +90,7 @@ fn start(
         let reach = reach_of(&command);
         let listen = reach
             .as_ref()
-            .map(|reach| reactor.listen(reach.listen))
+            .map(|reach| listen(&mut reactor, reach.listen))
             .transpose();
         let local = listen.map_err(|error| {
             Failure::new(ExitCode::Network, what, error.to_string()).with_remedy(
@@ -132,6 +132,15 @@ fn start(
     shell.content_count = jobs.len();
     let service = PeerService::new(now, shell, Links::new(id, port), jobs);
     Ok((reactor, service))
+}
+
+/// Listens for peers: by TCP, and on the same number by UDP, if nobody has that, to refuse those who dial by uTP.
+fn listen(reactor: &mut Reactor, addr: SocketAddr) -> io::Result<SocketAddr> {
+    let local = reactor.listen(addr)?;
+    if let Err(error) = reactor.listen_udp(local) {
+        log::debug!("who dials by uTP has to wait: {error}");
+    }
+    Ok(local)
 }
 
 fn reach_of(command: &PeerCommand) -> Option<ReachConfig> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::announce::is_announce_dial;
 use super::errand::{Done, Outcome};
 use super::job::{Context, Job, refusal};
+use super::refuser::Refuser;
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
 use super::summary::summary;
 use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
@@ -24,6 +25,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 pub(super) struct PeerService {
     shell: Shell,
     links: Links,
+    refuser: Refuser,
     jobs: Vec<Job>,
     /// One for each job.
     transfers: Vec<Option<Transfer>>,
@@ -44,6 +46,7 @@ impl PeerService {
         let mut service = Self {
             shell,
             links,
+            refuser: Refuser::new(),
             jobs,
             transfers,
             done: Vec::new(),
@@ -488,11 +491,15 @@ impl Service for PeerService {
     fn datagram(
         &mut self,
         now: Time,
-        _local: SocketAddr,
+        local: SocketAddr,
         from: SocketAddr,
         bytes: &[u8],
-        _reply: &mut Vec<u8>,
+        reply: &mut Vec<u8>,
     ) {
+        // What trackers answer comes to the sockets that ask them, which have no port of their own choice.
+        if local.port() != 0 {
+            return self.refuser.datagram(now, bytes, reply);
+        }
         self.shell.announces.datagram(now, from, bytes);
         self.advance(now);
     }

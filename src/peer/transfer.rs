@@ -376,7 +376,8 @@ impl Transfer {
 
 fn found(member: &Member) -> Found {
     Found {
-        id: Some(member.peer_id),
+        // The tracker does not know what foreign members call themselves.
+        id: (!member.foreign).then_some(member.peer_id),
         addrs: member.addrs.iter().collect(),
         is_seed: member.seed,
     }

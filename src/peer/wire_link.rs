@@ -3,30 +3,25 @@
 //! A conn becomes a link when both handshakes are there and the swarm admits it. The bytes of a block go from the
 //! socket to their place in the piece's buffer; the swarm is told where they are, never given them.
 
+mod greeting;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use super::extensions::{self, Extensions};
 use super::search::Searches;
 use super::shell::{Dial, Shell};
 use super::transfer::Transfer;
-use crate::base::{InfoHash, PeerId, Time};
+use crate::base::{PeerId, Time};
 use crate::reactor::{Closed, Command, ConnId, Outbox};
-use crate::swarm::{Hello, Input, PeerKey, Swarm};
+use crate::swarm::{Input, PeerKey, Swarm};
 use crate::wire::extension::Extension;
-use crate::wire::peer::{BlockRequest, Handshake, Message, put_piece_header};
-use crate::wire::peer_decoder::{Decoder, DecoderLimits, Event};
+use crate::wire::peer::{BlockRequest, Message, put_piece_header};
+use crate::wire::peer_decoder::{Decoder, Event};
 use crate::wire::peer_exchange::PeerExchange;
 
-/// How long a conn may take until its handshake is whole, whatever it sends meanwhile (libtorrent: 10 s).
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Control bytes that may wait for a peer that does not read; a bit field and thousands of requests fit.
 const CONTROL_BYTES_MAX: usize = 1 << 20;
-/// Conns that have not finished their handshake.
-const GREETINGS_MAX: usize = 256;
-/// Of these, how many from one IP address that is not loopback.
-const GREETINGS_PER_IP_MAX: usize = 32;
 /// Control memory that a link keeps when all is sent.
 const OUT_BYTES_KEPT: usize = 16 << 10;
 
@@ -90,76 +85,6 @@ impl Links {
             header: Vec::new(),
             searches: Searches::new(listen_port),
         }
-    }
-
-    /// Notes a dial; the tag comes back with its outcome.
-    pub(super) fn begin_dial(&mut self, dial: Dial) -> u64 {
-        let tag = self.next_dial;
-        self.next_dial += 1;
-        self.dials.insert(tag, dial);
-        tag
-    }
-
-    /// A dial came to its end, good or bad.
-    pub(super) fn end_dial(&mut self, tag: u64) -> Option<Dial> {
-        self.dials.remove(&tag)
-    }
-
-    /// A dial came to nothing, or the handshake after it.
-    pub(super) fn dial_failed(
-        &mut self,
-        now: Time,
-        dial: Dial,
-        transfers: &mut [Option<Transfer>],
-    ) {
-        let Dial { job, addr } = dial;
-        match &mut transfers[job] {
-            Some(transfer) => {
-                let input = Input::DialFailed { addr };
-                transfer.swarm.handle_input(now, input);
-            }
-            None => self.searches.dial_failed(now, job, addr),
-        }
-    }
-
-    /// A conn is open. False if there are too many that have not finished their handshake, or if nobody needs it.
-    pub(super) fn opened(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        remote: SocketAddr,
-        dial: Option<Dial>,
-        transfers: &[Option<Transfer>],
-        shell: &mut Shell,
-    ) -> bool {
-        if dial.is_none() && self.is_crowded(remote.ip()) {
-            return false;
-        }
-        let mut link = Link {
-            conn,
-            remote,
-            stage: Stage::Greeting(dial),
-            decoder: Decoder::new(DecoderLimits::default()),
-            out: Vec::new(),
-            extensions: None,
-            opened_at: now,
-        };
-        if let Some(dial) = dial {
-            // Nobody waits for it any more if the search is over that it was for.
-            let Some(info_hash) = self.hash_of(dial.job, transfers) else {
-                return false;
-            };
-            Handshake::new(info_hash, self.id).encode(&mut link.out);
-            shell.touch(conn);
-        }
-        self.greetings.push_back((now + HANDSHAKE_TIME_MAX, conn));
-        self.greeting_count += 1;
-        let slot = conn.slot();
-        if self.links.len() <= slot {
-            self.links.resize_with(slot + 1, || None);
-        }
-        self.links[slot] = Some(link);
-        true
     }
 
     /// Takes in bytes of a conn.
@@ -228,91 +153,6 @@ impl Links {
             }
         }
         Ok(Some(job))
-    }
-
-    /// Takes in the other side's handshake; true when the conn is a link.
-    fn greet(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        bytes: &mut &[u8],
-        transfers: &mut [Option<Transfer>],
-        shell: &mut Shell,
-    ) -> Result<bool, Closed> {
-        let Some(link) = link_of(&mut self.links, conn) else {
-            return Ok(false);
-        };
-        let Stage::Greeting(dial) = link.stage else {
-            return Ok(true);
-        };
-        let event = link
-            .decoder
-            .decode(bytes)
-            .map_err(|error| Closed::Fault(error.reason()))?;
-        let Some(Event::Handshake(theirs)) = event else {
-            return Ok(false);
-        };
-        let job = match dial {
-            Some(dial) => Some(dial.job),
-            None => (0..transfers.len())
-                .find(|job| self.hash_of(*job, transfers) == Some(theirs.info_hash)),
-        };
-        let job = job.and_then(|job| Some((job, self.hash_of(job, transfers)?)));
-        let Some((job, info_hash)) = job else {
-            return Err(Closed::Fault("it asks for a content that is not here"));
-        };
-        if info_hash != theirs.info_hash {
-            return Err(Closed::Fault(
-                "it has another content than the one it was dialled for",
-            ));
-        }
-        let Some(link) = link_of(&mut self.links, conn) else {
-            return Ok(false);
-        };
-        if dial.is_none() {
-            Handshake::new(theirs.info_hash, self.id).encode(&mut link.out);
-            shell.touch(conn);
-        }
-        link.extensions = theirs.supports_extended().then(Extensions::default);
-        let hello = Hello {
-            id: theirs.peer_id,
-            remote: link.remote,
-            dialled: dial.is_some(),
-            fast: theirs.supports_fast(),
-            // Who dials greets at once, who is dialled greets back.
-            greeted_at: dial.map_or(now, |_| link.opened_at),
-        };
-        let key = match &mut transfers[job] {
-            Some(transfer) => {
-                link.decoder.limits_mut().piece_count = Some(transfer.meta.piece_count());
-                let connected = transfer.swarm.connect(now, hello);
-                let key = connected.map_err(|reason| Closed::Local(reason.text()))?;
-                link.stage = Stage::Linked { job, key };
-                key
-            }
-            None => {
-                let is_of_use = link.extensions.is_some();
-                let key = self.searches.connect(now, job, hello, is_of_use)?;
-                link.stage = Stage::Asking { job, key };
-                self.searches.introduce(hello, &mut link.out);
-                shell.touch(conn);
-                key
-            }
-        };
-        self.greeting_count -= 1;
-        self.enter(job, key, conn);
-        if let Some(transfer) = &mut transfers[job] {
-            transfer.drain(now, shell, self);
-        }
-        Ok(true)
-    }
-
-    /// The content of a job, or the one that it searches for.
-    fn hash_of(&self, job: usize, transfers: &[Option<Transfer>]) -> Option<InfoHash> {
-        match &transfers[job] {
-            Some(transfer) => Some(transfer.meta.info_hash()),
-            None => self.searches.hash_of(job),
-        }
     }
 
     fn enter(&mut self, job: usize, key: PeerKey, conn: ConnId) {
@@ -570,42 +410,6 @@ impl Links {
                 shell.commands.push_back(Command::Close(link.conn, why));
             }
         }
-    }
-
-    /// Closes the conns that took too long over their handshake, or that a search waited for too long.
-    pub(super) fn expire(&mut self, now: Time, shell: &mut Shell) {
-        self.searches.handle_timeout(now);
-        while let Some(&(at, conn)) = self.greetings.front() {
-            let greeting = matches!(self.link(conn).map(|l| l.stage), Some(Stage::Greeting(_)));
-            if greeting && at > now {
-                return;
-            }
-            if greeting {
-                let why = Closed::Fault("its handshake took too long");
-                shell.commands.push_back(Command::Close(conn, why));
-            }
-            self.greetings.pop_front();
-        }
-    }
-
-    /// When [`Links::expire`] is due.
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let greeting = self.greetings.front().map(|&(at, _)| at);
-        greeting
-            .into_iter()
-            .chain(self.searches.poll_timeout())
-            .min()
-    }
-
-    /// Whether there are as many conns that have not finished their handshake as there may be, of all or of one address.
-    fn is_crowded(&self, ip: IpAddr) -> bool {
-        if self.greeting_count >= GREETINGS_MAX {
-            return true;
-        }
-        let from_it =
-            |link: &&Link| link.remote.ip() == ip && matches!(link.stage, Stage::Greeting(None));
-        let links = self.links.iter().flatten();
-        !ip.is_loopback() && links.filter(from_it).count() >= GREETINGS_PER_IP_MAX
     }
 
     fn link(&self, conn: ConnId) -> Option<&Link> {

@@ -7,18 +7,19 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Bound;
 use std::time::Duration;
 
 use super::completions::Serial;
-use super::foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX, Foreigner, Foreigners};
-use super::naming::{Choice, Stranger};
-use super::{Client, Reach, Refusal, Registry, Told};
-use crate::base::{InfoHash, Scope, Time, canonical, dialable};
-use crate::wire::announce::{Announce, AnnounceEvent, AnnouncedPeer, ScrapeEntry};
+use super::foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX};
+use super::naming::Stranger;
+use super::rows::{Foreigner, Spread};
+use super::swarms::Swarm;
+use super::{Client, Reach, Refusal, Registry, SWARM, Told};
+use crate::base::{InfoHash, Scope, Time, dialable};
+use crate::wire::announce::{Announce, AnnounceEvent, PeerList, ScrapeEntry};
 
 /// Foreign members of all contents.
-pub const FOREIGN_MAX: usize = 1 << 22;
+pub const FOREIGN_MAX: usize = 1 << 23;
 /// Contents that nobody registered and that are tracked all the same, where that is allowed.
 pub const OPEN_SWARMS_MAX: usize = 1 << 21;
 /// Foreign members whose completion is remembered, so that it counts once.
@@ -57,26 +58,33 @@ pub struct Announced {
     pub interval_s_min: u32,
     /// The figures of the swarm.
     pub swarm: ScrapeEntry,
-    /// Whom to dial.
-    pub members: Vec<AnnouncedPeer>,
     /// The native members named, as far as they can dial the newcomer, if it is one.
     pub told: Vec<Told>,
 }
 
-/// Who completed what lately: it counts once, although its member may have gone and come back.
+/// Who completed what lately: it counts once, although its member may have gone and come back. What is kept is a keyed
+/// hash of content and address, of which 64 bits never meet by chance.
 #[derive(Debug, Default)]
 pub(super) struct Finished {
-    known: BTreeSet<(InfoHash, SocketAddr)>,
-    in_order: VecDeque<(InfoHash, SocketAddr)>,
+    known: BTreeSet<u64>,
+    in_order: VecDeque<u64>,
 }
 
 impl Finished {
     /// Remembers a completion, and says whether it is news.
-    fn remember(&mut self, hash: InfoHash, addr: SocketAddr) -> bool {
-        if !self.known.insert((hash, addr)) {
+    fn remember(&mut self, hash: InfoHash, addr: SocketAddr, spread: Spread) -> bool {
+        let mut bytes = [0; 38];
+        bytes[..20].copy_from_slice(&hash.0);
+        match addr.ip() {
+            IpAddr::V4(ip) => bytes[20..36].copy_from_slice(&ip.to_ipv6_mapped().octets()),
+            IpAddr::V6(ip) => bytes[20..36].copy_from_slice(&ip.octets()),
+        }
+        bytes[36..].copy_from_slice(&addr.port().to_be_bytes());
+        let name = spread.wide(&bytes);
+        if !self.known.insert(name) {
             return false;
         }
-        self.in_order.push_back((hash, addr));
+        self.in_order.push_back(name);
         if self.in_order.len() > FINISHED_MAX
             && let Some(oldest) = self.in_order.pop_front()
         {
@@ -91,12 +99,12 @@ impl Finished {
 pub(super) struct Sweep {
     /// When it goes on; `None` while there is nobody to forget.
     at: Option<Time>,
-    /// The content that was looked at last.
-    after: Option<InfoHash>,
+    /// The place of the content that is looked at next.
+    next: usize,
 }
 
 impl Registry {
-    /// A client that is seen at `source` announces.
+    /// A client that is seen at `source` announces. Whom it may dial is put into `peers`, which is emptied before.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] for a content that is not tracked, [`Refusal::Full`] where a limit is reached.
@@ -106,79 +114,84 @@ impl Registry {
         announce: &Announce,
         source: IpAddr,
         families: Families,
+        peers: &mut PeerList,
     ) -> Result<Announced, Refusal> {
+        peers.clear();
         let hash = announce.info_hash;
-        let serial = self.catalogue.serial(hash);
+        let mut place = self.foreign.place(hash);
+        let swarm = place.map(|place| self.foreign.at(place));
+        let serial = swarm.and_then(Swarm::serial);
         if serial.is_none() && !self.config.is_open {
             return Err(Refusal::NotFound("the content"));
         }
+        let interval_s = self.interval_s(swarm, now);
         let ip = believed(source.to_canonical(), announce.ip);
         let member = Foreigner {
             addr: SocketAddr::new(ip, announce.port),
-            peer_id: announce.peer_id,
             is_seed: announce.left == 0,
             is_upload_only: announce.event == AnnounceEvent::Paused,
-            until_s: 0,
         };
-        let interval_s = self.interval_s(hash, serial, now);
         let is_new = match announce.event {
             AnnounceEvent::Stopped => {
-                self.foreigner_leaves(hash, &member);
+                self.foreigner_leaves(place, member.addr);
                 false
             }
-            _ if dialable(member.addr).is_none() || self.is_native(serial, &member) => false,
-            event => self.foreigner_enters(now, hash, member, event, interval_s)?,
+            _ if dialable(member.addr).is_none() || self.is_native(serial, announce, &member) => {
+                false
+            }
+            event => self.foreigner_enters(now, hash, &mut place, member, event, interval_s)?,
         };
         let count = match announce.event {
             AnnounceEvent::Stopped => 0,
             _ => self.wanted(announce.want),
         };
-        let is_v6 = ip.is_ipv6();
         let stranger = Stranger {
-            peer_id: member.peer_id,
+            peer_id: announce.peer_id,
             addr: member.addr,
             reach: Reach::of(ip),
             families: match families {
                 Families::Both => [true, true],
-                Families::Same => [!is_v6, is_v6],
+                Families::Same => [ip.is_ipv4(), ip.is_ipv6()],
             },
             is_content: member.is_seed && !may_be_empty(announce) || member.is_upload_only,
         };
-        let chosen = self.choose_for_stranger(hash, &stranger, count);
-        let told = if is_new {
-            let swarm = serial.map(|serial| &self.swarms[&serial]);
-            self.told_of_foreigner(swarm, &member, &chosen)
-        } else {
-            Vec::new()
+        let natives = self.name_to_stranger(place, &stranger, count, peers);
+        let told = match serial {
+            Some(serial) if is_new => {
+                self.told_of_foreigner(serial, &member, announce.peer_id, &natives)
+            }
+            _ => Vec::new(),
         };
         Ok(Announced {
             interval_s,
             interval_s_min: self.config.interval_s.0,
-            swarm: self.figures(hash).unwrap_or_default(),
-            members: chosen.iter().filter_map(announced).collect(),
+            swarm: place.map_or_else(ScrapeEntry::default, |place| self.figures_at(place)),
             told,
         })
     }
 
     /// The figures of a content, if it is tracked.
     pub fn figures(&self, hash: InfoHash) -> Option<ScrapeEntry> {
-        let (serial, foreign) = (self.catalogue.serial(hash), self.foreign.get(&hash));
-        if serial.is_none() && foreign.is_none() {
-            return None;
+        let place = self.foreign.place(hash)?;
+        Some(self.figures_at(place))
+    }
+
+    fn figures_at(&self, place: usize) -> ScrapeEntry {
+        let swarm = self.foreign.at(place);
+        let seeds = swarm.members.seed_count() as u32;
+        let mut figures = ScrapeEntry {
+            complete: seeds,
+            downloaded: swarm.members.downloads(),
+            incomplete: swarm.members.len() as u32 - seeds,
+        };
+        if let Some(serial) = swarm.serial() {
+            let natives = &self.swarms[&serial];
+            figures.complete += natives.seed_count() as u32;
+            figures.incomplete += (natives.len() - natives.seed_count()) as u32;
+            let completed = self.completions.count(serial);
+            figures.downloaded = figures.downloaded.saturating_add(completed);
         }
-        let mut figures = ScrapeEntry::default();
-        if let Some(serial) = serial {
-            let swarm = &self.swarms[&serial];
-            figures.complete = swarm.seed_count() as u32;
-            figures.incomplete = (swarm.len() - swarm.seed_count()) as u32;
-            figures.downloaded = self.completions.count(serial);
-        }
-        if let Some(foreign) = foreign {
-            figures.complete += foreign.seed_count() as u32;
-            figures.incomplete += (foreign.len() - foreign.seed_count()) as u32;
-            figures.downloaded = figures.downloaded.saturating_add(foreign.downloads());
-        }
-        Some(figures)
+        figures
     }
 
     /// Forgets foreign members whose time is up, in one slice of the contents.
@@ -186,33 +199,18 @@ impl Registry {
         if self.sweep.at.is_none_or(|at| at > now) {
             return;
         }
-        let now_s = secs(now);
-        let (mut swarms, mut members) = (0, 0);
-        let mut empty = Vec::new();
-        let from = self.sweep.after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut is_over = true;
-        for (&hash, foreign) in self.foreign.range_mut((from, Bound::Unbounded)) {
-            if swarms == SWEEP_SWARMS_MAX || members >= SWEEP_MEMBERS_MAX {
-                is_over = false;
-                break;
-            }
-            let before = foreign.len();
-            foreign.expire(now_s);
-            self.foreign_members -= before - foreign.len();
-            self.sweep.after = Some(hash);
-            (swarms, members) = (swarms + 1, members + before);
-            if foreign.len() == 0 && self.catalogue.serial(hash).is_none() {
-                empty.push(hash);
-            }
+        let tick = self.ticks.now(secs(now));
+        let places = self.foreign.places();
+        let end = places.min(self.sweep.next + SWEEP_SWARMS_MAX);
+        let mut members = 0;
+        while self.sweep.next < end && members < SWEEP_MEMBERS_MAX {
+            members += self.expire_at(self.sweep.next, tick);
+            self.sweep.next += 1;
         }
-        for hash in empty {
-            self.foreign.remove(&hash);
-            self.open_swarms -= 1;
+        if self.sweep.next >= places {
+            self.sweep.next = 0;
         }
-        if is_over {
-            self.sweep.after = None;
-        }
-        let slices = self.foreign.len().div_ceil(SWEEP_SWARMS_MAX).max(1) as u32;
+        let slices = places.div_ceil(SWEEP_SWARMS_MAX).max(1) as u32;
         let pause = if members >= SWEEP_MEMBERS_MAX {
             Duration::ZERO
         } else {
@@ -220,6 +218,38 @@ impl Registry {
         };
         let is_needed = self.foreign_members > 0 || self.open_swarms > 0;
         self.sweep.at = is_needed.then(|| now + pause);
+    }
+
+    /// Forgets members of the content at a place whose time is over, and a content that is nothing without them; how many
+    /// members were looked at.
+    fn expire_at(&mut self, place: usize, tick: u8) -> usize {
+        let spread = self.foreign.spread();
+        let Some(swarm) = self.foreign.used_mut(place) else {
+            return 0;
+        };
+        let (before, seeds) = (swarm.members.len(), swarm.members.seed_count());
+        swarm.members.expire(tick, spread);
+        let left = swarm.members.len();
+        let is_news = swarm.members.seed_count() != seeds;
+        let (hash, serial) = (swarm.hash(), swarm.serial());
+        self.foreign_members -= before - left;
+        match serial {
+            Some(_) => self.note_seeds(serial, is_news),
+            None if left == 0 => {
+                self.foreign.remove(hash);
+                self.open_swarms -= 1;
+            }
+            None => {}
+        }
+        before
+    }
+
+    /// The number of foreign seeds of a registered content has changed, if `is_news`.
+    fn note_seeds(&mut self, serial: Option<Serial>, is_news: bool) {
+        if let Some(serial) = serial.filter(|_| is_news) {
+            let natives = self.swarms.get_mut(&serial).expect(SWARM);
+            natives.note_foreign_seeds();
+        }
     }
 
     /// When to call `handle_timeout`, if at all.
@@ -239,29 +269,29 @@ impl Registry {
 
     /// A client became a native member. If it had announced as a foreign one before, that member ends.
     pub(super) fn supersede(&mut self, client: Client, hash: InfoHash) {
-        let known = &self.clients[client.index()];
-        if let Some(foreign) = self.foreign.get_mut(&hash) {
-            for &addr in known.addresses.all() {
-                if foreign
-                    .find(addr)
-                    .is_some_and(|member| member.peer_id == known.peer_id)
-                {
-                    foreign.remove(addr);
-                    self.foreign_members -= 1;
-                }
-            }
+        let Some(place) = self.foreign.place(hash) else {
+            return;
+        };
+        for at in 0..self.clients[client.index()].addresses.all().len() {
+            let addr = self.clients[client.index()].addresses.all()[at];
+            self.foreigner_leaves(Some(place), addr);
         }
     }
 
     /// Asserts the invariants of foreign members.
     pub(super) fn check_foreign(&self) {
-        let (mut members, mut open) = (0, 0);
-        for (&hash, foreign) in &self.foreign {
-            foreign.check();
-            members += foreign.len();
-            open += usize::from(self.catalogue.serial(hash).is_none());
+        self.foreign.check();
+        let (mut members, mut open, mut registered) = (0, 0, 0);
+        for swarm in self.foreign.iter() {
+            swarm.members.check(self.foreign.spread());
+            members += swarm.members.len();
+            let serial = self.catalogue.serial(swarm.hash());
+            assert_eq!(swarm.serial(), serial);
+            open += usize::from(serial.is_none());
+            registered += usize::from(serial.is_some());
         }
         assert_eq!((self.foreign_members, self.open_swarms), (members, open));
+        assert_eq!(registered, self.catalogue.len());
         assert!(self.sweep.at.is_some() || members + open == 0);
         assert_eq!(self.finished.known.len(), self.finished.in_order.len());
     }
@@ -273,87 +303,107 @@ impl Registry {
     }
 
     /// Shorter in a young swarm, where there is news, and longer in a large one, which tells enough at once.
-    fn interval_s(&self, hash: InfoHash, serial: Option<Serial>, now: Time) -> u32 {
+    fn interval_s(&self, swarm: Option<&Swarm>, now: Time) -> u32 {
         let (shortest, longest) = self.config.interval_s;
-        let foreign = self.foreign.get(&hash).filter(|foreign| foreign.len() > 0);
-        let age_s = foreign.map_or(0, |foreign| secs(now).saturating_sub(foreign.began_s()));
-        let native = serial.map_or(0, |serial| self.swarms[&serial].len());
-        let members = native + foreign.map_or(0, Foreigners::len);
-        let by_size = (members / ANNOUNCES_PER_S) as u32;
+        let Some(swarm) = swarm else {
+            return shortest;
+        };
+        let foreign = swarm.members.len();
+        let age_s = match foreign {
+            0 => 0,
+            _ => secs(now).saturating_sub(swarm.members.began_s()),
+        };
+        let native = swarm
+            .serial()
+            .map_or(0, |serial| self.swarms[&serial].len());
+        let by_size = ((native + foreign) / ANNOUNCES_PER_S) as u32;
         by_size.max(age_s / AGE_PARTS).clamp(shortest, longest)
     }
 
     /// Whether this is a native member that announces as well.
-    fn is_native(&self, serial: Option<Serial>, member: &Foreigner) -> bool {
+    fn is_native(&self, serial: Option<Serial>, announce: &Announce, member: &Foreigner) -> bool {
         let Some(serial) = serial else {
             return false;
         };
-        let mut of_peer = self.swarms[&serial].of_peer(member.peer_id);
+        let mut of_peer = self.swarms[&serial].of_peer(announce.peer_id);
         of_peer.any(|native| {
             let addresses = &self.clients[native.client as usize].addresses;
             addresses.all().contains(&member.addr)
         })
     }
 
-    fn foreigner_leaves(&mut self, hash: InfoHash, member: &Foreigner) {
-        if let Some(foreign) = self.foreign.get_mut(&hash) {
-            let is_it = |found: Foreigner| found.peer_id == member.peer_id;
-            if foreign.find(member.addr).is_some_and(is_it) {
-                foreign.remove(member.addr);
-                self.foreign_members -= 1;
-            }
+    fn foreigner_leaves(&mut self, place: Option<usize>, addr: SocketAddr) {
+        let spread = self.foreign.spread();
+        let Some(swarm) = place.and_then(|place| self.foreign.used_mut(place)) else {
+            return;
+        };
+        if let Some(member) = swarm.members.remove(addr, spread) {
+            let serial = swarm.serial();
+            self.foreign_members -= 1;
+            self.note_seeds(serial, member.is_seed);
         }
     }
 
-    /// Takes a foreign member, or what is new about it; says whether it was none.
+    /// Takes a foreign member, or what is new about it; says whether it was none. `place` becomes that of the content.
     fn foreigner_enters(
         &mut self,
         now: Time,
         hash: InfoHash,
-        mut member: Foreigner,
+        place: &mut Option<usize>,
+        member: Foreigner,
         event: AnnounceEvent,
         interval_s: u32,
     ) -> Result<bool, Refusal> {
-        let before = self.foreign.get(&hash).and_then(|f| f.find(member.addr));
+        let (now_s, spread) = (secs(now), self.foreign.spread());
+        let until = self.ticks.until(now_s, lifetime_s(interval_s));
+        let known = place.map(|place| &mut self.foreign.at_mut(place).members);
+        let before = known.and_then(|members| members.renew(member, until, spread));
         if before.is_none() {
-            self.room_for_foreigner(hash, member.addr.ip())?;
+            self.room_for_foreigner(*place, member.addr.ip())?;
+            if place.is_none() {
+                self.open_swarms += 1;
+            }
+            let at = *place.get_or_insert_with(|| self.foreign.add(hash));
+            let members = &mut self.foreign.at_mut(at).members;
+            members.put(member, until, now_s, spread);
+            self.foreign_members += 1;
         }
-        let is_fetched = event == AnnounceEvent::Completed || before.is_some_and(|b| !b.is_seed);
-        let is_news = member.is_seed && is_fetched && self.finished.remember(hash, member.addr);
-        let now_s = secs(now);
-        let lifetime_s = 2 * interval_s.max(INTERVAL_FLOOR_S) + GRACE_S;
-        member.until_s = now_s.saturating_add(lifetime_s);
-        if self.catalogue.serial(hash).is_none() && !self.foreign.contains_key(&hash) {
-            self.open_swarms += 1;
+        if let Some(at) = *place {
+            let is_fetched =
+                event == AnnounceEvent::Completed || before.is_some_and(|before| !before.is_seed);
+            let swarm = self.foreign.at_mut(at);
+            if member.is_seed && is_fetched && self.finished.remember(hash, member.addr, spread) {
+                swarm.members.count_downloads(1);
+                self.downloads_version += u64::from(swarm.serial().is_some());
+            }
+            let serial = swarm.serial();
+            self.note_seeds(serial, before.is_some_and(|b| b.is_seed) != member.is_seed);
         }
-        let foreign = self.foreign.entry(hash).or_default();
-        foreign.put(member, now_s);
-        if is_news {
-            foreign.count_download();
-        }
-        self.foreign_members += usize::from(before.is_none());
         self.sweep.at.get_or_insert(now + SWEEP_PERIOD);
         Ok(before.is_none())
     }
 
-    fn room_for_foreigner(&self, hash: InfoHash, ip: IpAddr) -> Result<(), Refusal> {
+    fn room_for_foreigner(&self, place: Option<usize>, ip: IpAddr) -> Result<(), Refusal> {
         if self.foreign_members >= self.config.foreign_max {
             return Err(Refusal::Full("the tracker has as many members as it can"));
         }
-        match self.foreign.get(&hash) {
-            Some(foreign) if foreign.len() >= FOREIGN_PER_SWARM_MAX => {
-                Err(Refusal::Full("the swarm has as many members as it can"))
-            }
-            Some(foreign) if !ip.is_loopback() && foreign.count_of(ip) >= FOREIGN_PER_IP_MAX => {
-                Err(Refusal::Full("too many members at this address"))
-            }
-            None if self.catalogue.serial(hash).is_none()
-                && self.open_swarms >= self.config.open_swarms_max =>
-            {
-                Err(Refusal::Full("the tracker has as many swarms as it can"))
-            }
-            _ => Ok(()),
+        let Some(place) = place else {
+            return match self.open_swarms < self.config.open_swarms_max {
+                true => Ok(()),
+                false => Err(Refusal::Full("the tracker has as many swarms as it can")),
+            };
+        };
+        let (members, spread) = (&self.foreign.at(place).members, self.foreign.spread());
+        if members.len() >= FOREIGN_PER_SWARM_MAX {
+            return Err(Refusal::Full("the swarm has as many members as it can"));
         }
+        if members.len() >= FOREIGN_PER_IP_MAX
+            && !ip.is_loopback()
+            && members.count_of(ip, spread) >= FOREIGN_PER_IP_MAX
+        {
+            return Err(Refusal::Full("too many members at this address"));
+        }
+        Ok(())
     }
 }
 
@@ -362,6 +412,11 @@ impl Registry {
 fn may_be_empty(announce: &Announce) -> bool {
     let is_first = announce.event == AnnounceEvent::Started;
     is_first && announce.uploaded == 0 && announce.downloaded == 0
+}
+
+/// How long a member that was told this interval lives without another announce.
+pub(super) fn lifetime_s(interval_s: u32) -> u32 {
+    2 * interval_s.max(INTERVAL_FLOOR_S) + GRACE_S
 }
 
 /// Whole seconds of a moment.
@@ -376,15 +431,6 @@ fn believed(source: IpAddr, said: Option<IpAddr>) -> IpAddr {
         Some(said) if source.is_loopback() && Scope::of(said).is_some() => said,
         _ => source,
     }
-}
-
-/// A member, as a client is told; `None` without an address.
-fn announced(choice: &Choice) -> Option<AnnouncedPeer> {
-    let addr = choice.named.addrs.iter().next()?;
-    Some(AnnouncedPeer {
-        addr: canonical(addr),
-        peer_id: Some(choice.named.peer_id),
-    })
 }
 
 #[cfg(test)]
@@ -430,8 +476,8 @@ mod tests {
 
     fn announced(registry: &mut Registry, now: u64, hash: InfoHash, port: u16) -> Announced {
         let source = [10, 0, 0, 1].into();
-        let announce = announce(hash, port);
-        let announced = registry.announce(at(now), &announce, source, Families::Both);
+        let (announce, mut peers) = (announce(hash, port), PeerList::default());
+        let announced = registry.announce(at(now), &announce, source, Families::Both, &mut peers);
         announced.expect("taken")
     }
 
@@ -440,8 +486,9 @@ mod tests {
         let mut registry = open();
         let ip = |last| IpAddr::from([10, 0, 0, last]);
         let mut try_it = |hash, port, ip| {
+            let (announce, mut peers) = (announce(hash, port), PeerList::default());
             registry
-                .announce(at(0), &announce(hash, port), ip, Families::Both)
+                .announce(at(0), &announce, ip, Families::Both, &mut peers)
                 .map(drop)
         };
         for port in 1..=FOREIGN_PER_IP_MAX as u16 {
@@ -480,7 +527,7 @@ mod tests {
             registry.handle_timeout(now);
             assert!(before - registry.foreign_count() <= SWEEP_SWARMS_MAX);
             calls += 1;
-            assert!(now <= at(2 * 300 + 60 + 120), "somebody stays");
+            assert!(now <= at(2 * 300 + 60 + 60 + 120), "somebody stays");
         }
         assert!(calls > 4);
         assert_eq!(
@@ -516,8 +563,10 @@ mod tests {
                 ..announce(hash(1), port)
             };
             let source = [10, 0, 0, 1].into();
-            let announced = registry.announce(at(0), &announce, source, Families::Same);
-            announced.expect("taken").members.len()
+            let mut peers = PeerList::default();
+            let announced = registry.announce(at(0), &announce, source, Families::Same, &mut peers);
+            announced.expect("taken");
+            peers.len()
         };
         assert_eq!(members(5, AnnounceEvent::Started, 0), 0, "nobody is there");
         assert_eq!(members(6, AnnounceEvent::Started, 0), 1);
@@ -539,7 +588,8 @@ mod tests {
                 ..announce(hash(1), 5)
             };
             let source = [10, 0, 0, 1].into();
-            let announced = registry.announce(at(0), &announce, source, Families::Same);
+            let peers = &mut PeerList::default();
+            let announced = registry.announce(at(0), &announce, source, Families::Same, peers);
             announced.expect("taken").swarm
         };
         for _ in 0..3 {
@@ -556,16 +606,17 @@ mod tests {
     fn nobody_can_stop_the_member_of_another_address() {
         let mut registry = open();
         announced(&mut registry, 0, hash(1), 5);
-        let stop = |peer: u8| Announce {
+        let stop = Announce {
             event: AnnounceEvent::Stopped,
-            peer_id: PeerId([peer; 20]),
             ..announce(hash(1), 5)
         };
         let (me, other) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        for (peer, source, left) in [(5, other, 1), (6, me, 1), (5, me, 0)] {
-            let announced = registry.announce(at(1), &stop(peer), source, Families::Same);
-            assert_eq!(announced.expect("taken").members, []);
-            assert_eq!(registry.foreign_count(), left, "{peer} at {source}");
+        let mut peers = PeerList::default();
+        for (source, left) in [(other, 1), (me, 0)] {
+            let announced = registry.announce(at(1), &stop, source, Families::Same, &mut peers);
+            announced.expect("taken");
+            assert!(peers.is_empty());
+            assert_eq!(registry.foreign_count(), left, "{source}");
         }
     }
 }

@@ -178,6 +178,11 @@ impl Availability {
         (u64::from(self.seeds) * 256 + partial) as u32
     }
 
+    /// Something that is told together with the counts has changed.
+    pub(super) fn touch(&mut self) {
+        self.version = self.version.wrapping_add(1);
+    }
+
     /// Changes with every count.
     pub(super) fn version(&self) -> u32 {
         self.version

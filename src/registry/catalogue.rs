@@ -203,20 +203,26 @@ impl Catalogue {
         newest(self.by_sha256.range(range).map(|&(_, serial)| serial))
     }
 
-    /// The content whose hash begins with these hexadecimal digits, if it is the only one and they are enough.
-    pub(super) fn hashed(&self, digits: &str) -> Option<Serial> {
+    /// The content whose hash begins with these hexadecimal digits; none, if they are too few or no digits.
+    ///
+    /// # Errors
+    /// [`Refusal::Ambiguous`] if several do.
+    pub(super) fn hashed(&self, digits: &str) -> Result<Option<Serial>, Refusal> {
         let valid = (PREFIX_DIGITS_MIN..=40).contains(&digits.len())
             && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
-        if !valid {
-            return None;
-        }
         let bound = |filler: &str| format!("{digits}{}", filler.repeat(40 - digits.len()));
-        let first: InfoHash = bound("0").parse().ok()?;
-        let last: InfoHash = bound("f").parse().ok()?;
+        let (Some(first), Some(last)) = (
+            valid.then(|| bound("0").parse::<InfoHash>().ok()).flatten(),
+            valid.then(|| bound("f").parse::<InfoHash>().ok()).flatten(),
+        ) else {
+            return Ok(None);
+        };
         let mut found = self.by_hash.range(first..=last);
         match (found.next(), found.next()) {
-            (Some((_, &serial)), None) => Some(serial),
-            _ => None,
+            (_, Some(_)) => Err(Refusal::Ambiguous(
+                "more than one content begins so: give more digits",
+            )),
+            (found, None) => Ok(found.map(|(_, &serial)| serial)),
         }
     }
 
@@ -344,14 +350,16 @@ mod tests {
         let mut near = entry(0x11, "b");
         near.facts.hash.0[10] = 0xAA;
         let two = catalogue.insert(near);
-        assert_eq!(catalogue.hashed("11111111"), None);
-        assert_eq!(catalogue.hashed(&"1".repeat(40)), Some(one));
+        let hashed = |digits: &str| catalogue.hashed(digits).expect("of one at most");
+        let several = catalogue.hashed("11111111");
+        assert!(matches!(several, Err(Refusal::Ambiguous(_))), "{several:?}");
+        assert_eq!(hashed(&"1".repeat(40)), Some(one));
         let prefix = format!("{}aa", "1".repeat(20));
-        assert_eq!(catalogue.hashed(&prefix), Some(two));
-        assert_eq!(catalogue.hashed(&prefix.to_uppercase()), Some(two));
-        assert_eq!(catalogue.hashed(&prefix[..21]), Some(two));
+        assert_eq!(hashed(&prefix), Some(two));
+        assert_eq!(hashed(&prefix.to_uppercase()), Some(two));
+        assert_eq!(hashed(&prefix[..21]), Some(two));
         for bad in ["", "1111111", "1111111g", &"1".repeat(41), "ü1111111"] {
-            assert_eq!(catalogue.hashed(bad), None, "{bad}");
+            assert_eq!(hashed(bad), None, "{bad}");
         }
         catalogue.check();
     }

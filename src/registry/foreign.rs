@@ -1,18 +1,19 @@
 //! The members of one content that announce over HTTP or UDP.
 //!
 //! Owns where they listen and until when they count. They are told apart by address and port alone: whoever announces
-//! from one address cannot touch the member of another, whatever peer id it gives. Of a foreign member only is known
-//! whether it holds everything.
+//! from one address cannot touch the member of another, whatever peer id it gives, so none is kept. Of a foreign member
+//! only is known whether it holds everything.
 //!
-//! Rows lie one behind the other in the order of their addresses, those of seeds first, so that a million of them take
-//! tens of bytes each and whom to name is a walk from a random place.
+//! One or two members of IPv4 lie in place, which is all that most contents ever have; more of them, and those of IPv6,
+//! in tables.
 //!
-//! Invariants (`check`): in each of the two families the seeds come first, and either part is in ascending order, each
-//! address and port once.
+//! Invariants (`check`): those of the tables; in place, no address and port twice, and nothing while there are tables.
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::{PeerId, Rng};
+use super::rows::{Flags, Foreigner, Row, Row4, Row6, Spread, is_over};
+use super::table::Table;
+use crate::base::Rng;
 
 /// Foreign members of one content.
 pub const FOREIGN_PER_SWARM_MAX: usize = 65_535;
@@ -20,21 +21,8 @@ pub const FOREIGN_PER_SWARM_MAX: usize = 65_535;
 pub const FOREIGN_PER_IP_MAX: usize = 1024;
 /// Rows that one choice looks at, whatever it finds.
 const LOOKED_AT_MAX: usize = 1024;
-
-/// A foreign member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Foreigner {
-    /// Where it listens.
-    pub addr: SocketAddr,
-    /// What it calls itself.
-    pub peer_id: PeerId,
-    /// Whether it holds everything.
-    pub is_seed: bool,
-    /// Whether it fetches nothing more (BEP 21).
-    pub is_upload_only: bool,
-    /// The second at which it is forgotten, unless it announces again.
-    pub until_s: u32,
-}
+/// Members that lie in place.
+const IN_PLACE: usize = 2;
 
 /// What is wanted of a choice.
 #[derive(Clone, Copy, Debug)]
@@ -43,30 +31,73 @@ pub(super) struct ForeignWant {
     pub count: usize,
     /// Whether only members that fetch are of use.
     pub only_fetching: bool,
-    /// Whether IPv4 addresses are of use, and IPv6 ones.
-    pub families: [bool; 2],
+    /// The scopes of which addresses are of use, a bit each: of IPv4, and of IPv6.
+    pub scopes: [u8; 2],
+}
+
+impl ForeignWant {
+    fn takes(&self, flags: Flags, is_v6: bool) -> bool {
+        self.scopes[usize::from(is_v6)] >> flags.scope() & 1 != 0
+            && !(self.only_fetching && flags.is_content())
+    }
+}
+
+/// Takes the members that are chosen.
+pub(super) trait Chooser {
+    /// Takes a member of IPv4, or refuses it.
+    fn take_v4(&mut self, row: Row4) -> bool;
+    /// Takes a member of IPv6, or refuses it.
+    fn take_v6(&mut self, row: Row6) -> bool;
 }
 
 /// All foreign members of one content.
 #[derive(Debug, Default)]
 pub(super) struct Foreigners {
-    v4: Table<[u8; 4]>,
-    v6: Table<[u8; 16]>,
+    in_place: [Row4; IN_PLACE],
+    tables: Option<Box<Tables>>,
     /// The second since which there has always been a member.
     began_s: u32,
     downloads: u32,
-    version: u32,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    v4: Table<Row4>,
+    v6: Option<Box<Table<Row6>>>,
+}
+
+impl Tables {
+    fn v6_len(&self) -> usize {
+        self.v6.as_ref().map_or(0, |table| table.len())
+    }
+
+    fn v6_seeds(&self) -> usize {
+        self.v6.as_ref().map_or(0, |table| table.seeds())
+    }
 }
 
 impl Foreigners {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.v4.rows.len() + self.v6.rows.len()
+        match &self.tables {
+            Some(tables) => tables.v4.len() + tables.v6_len(),
+            None => self.rows_in_place().count(),
+        }
     }
 
     /// How many hold everything.
     pub(super) fn seed_count(&self) -> usize {
-        (self.v4.seeds + self.v6.seeds) as usize
+        match &self.tables {
+            Some(tables) => tables.v4.seeds() + tables.v6_seeds(),
+            None => self
+                .rows_in_place()
+                .filter(|row| row.flags().is_seed())
+                .count(),
+        }
+    }
+
+    fn rows_in_place(&self) -> impl Iterator<Item = Row4> {
+        self.in_place.into_iter().filter(|row| !row.is_empty())
     }
 
     /// The second since which there has always been a member.
@@ -79,315 +110,303 @@ impl Foreigners {
         self.downloads
     }
 
-    /// Counts one more.
-    pub(super) fn count_download(&mut self) {
-        self.downloads = self.downloads.saturating_add(1);
-    }
-
-    /// Changes with the number of seeds.
-    pub(super) fn version(&self) -> u32 {
-        self.version
+    /// Counts some more.
+    pub(super) fn count_downloads(&mut self, more: u32) {
+        self.downloads = self.downloads.saturating_add(more);
     }
 
     /// The member at this address.
-    pub(super) fn find(&self, addr: SocketAddr) -> Option<Foreigner> {
-        match addr.ip() {
-            IpAddr::V4(ip) => self.v4.find((ip.octets(), addr.port())),
-            IpAddr::V6(ip) => self.v6.find((ip.octets(), addr.port())),
+    pub(super) fn find(&self, addr: SocketAddr, spread: Spread) -> Option<Foreigner> {
+        let port = addr.port();
+        match (addr.ip(), &self.tables) {
+            (IpAddr::V4(ip), None) => {
+                let key = Row4::key_of(ip.octets(), port);
+                let mut rows = self.rows_in_place();
+                rows.find(|row| row.key() == key).map(Row::foreigner)
+            }
+            (IpAddr::V4(ip), Some(tables)) => {
+                let (table, ip) = (&tables.v4, ip.octets());
+                let place = table.find(Row4::key_of(ip, port), ip, spread)?;
+                Some(table.at(place).foreigner())
+            }
+            (IpAddr::V6(ip), tables) => {
+                let (table, ip) = (tables.as_ref()?.v6.as_ref()?, ip.octets());
+                let place = table.find(Row6::key_of(ip, port), ip, spread)?;
+                Some(table.at(place).foreigner())
+            }
         }
     }
 
     /// How many members there are at this address.
-    pub(super) fn count_of(&self, ip: IpAddr) -> usize {
-        match ip {
-            IpAddr::V4(ip) => self.v4.count_of(ip.octets()),
-            IpAddr::V6(ip) => self.v6.count_of(ip.octets()),
+    pub(super) fn count_of(&self, ip: IpAddr, spread: Spread) -> usize {
+        match (ip, &self.tables) {
+            (IpAddr::V4(ip), None) => {
+                let rows = self.rows_in_place();
+                rows.filter(|row| row.ip() == ip.octets()).count()
+            }
+            (IpAddr::V4(ip), Some(tables)) => tables.v4.count_of(ip.octets(), spread),
+            (IpAddr::V6(ip), tables) => {
+                let table = tables.as_ref().and_then(|tables| tables.v6.as_ref());
+                table.map_or(0, |table| table.count_of(ip.octets(), spread))
+            }
         }
     }
 
-    /// Adds a member at `now_s`, or replaces the one at its address.
-    pub(super) fn put(&mut self, member: Foreigner, now_s: u32) {
+    /// Replaces the member at an address, which from now on lasts until a tick; what it was before, if there was one.
+    pub(super) fn renew(
+        &mut self,
+        member: Foreigner,
+        until: u8,
+        spread: Spread,
+    ) -> Option<Foreigner> {
+        match (member.addr.ip(), &mut self.tables) {
+            (IpAddr::V4(ip), None) => {
+                let row = Row4::new(ip.octets(), &member, until);
+                let mut places = self.in_place.iter_mut();
+                let place = places.find(|other| other.key() == row.key())?;
+                Some(std::mem::replace(place, row).foreigner())
+            }
+            (IpAddr::V4(ip), Some(tables)) => renew_row(
+                &mut tables.v4,
+                Row4::new(ip.octets(), &member, until),
+                spread,
+            ),
+            (IpAddr::V6(ip), tables) => {
+                let table = tables.as_mut()?.v6.as_mut()?;
+                renew_row(table, Row6::new(ip.octets(), &member, until), spread)
+            }
+        }
+    }
+
+    /// Adds a member, whose address must be new, at `now_s` until a tick.
+    pub(super) fn put(&mut self, member: Foreigner, until: u8, now_s: u32, spread: Spread) {
         if self.len() == 0 {
             self.began_s = now_s;
         }
-        let seeds = self.seed_count();
         match member.addr.ip() {
-            IpAddr::V4(ip) => self.v4.put(Row::new(ip.octets(), &member)),
-            IpAddr::V6(ip) => self.v6.put(Row::new(ip.octets(), &member)),
+            IpAddr::V4(ip) => {
+                let row = Row4::new(ip.octets(), &member, until);
+                let free = self.in_place.iter_mut().find(|place| place.is_empty());
+                match free.filter(|_| self.tables.is_none()) {
+                    Some(place) => *place = row,
+                    None => self.tables(spread).v4.insert(row, spread),
+                }
+            }
+            IpAddr::V6(ip) => {
+                let table = self.tables(spread).v6.get_or_insert_default();
+                table.insert(Row6::new(ip.octets(), &member, until), spread);
+            }
         }
-        self.note_seeds(seeds);
     }
 
-    /// Removes the member at this address, and says whether there was one.
-    pub(super) fn remove(&mut self, addr: SocketAddr) -> bool {
-        let seeds = self.seed_count();
-        let was_there = match addr.ip() {
-            IpAddr::V4(ip) => self.v4.remove((ip.octets(), addr.port())),
-            IpAddr::V6(ip) => self.v6.remove((ip.octets(), addr.port())),
+    /// The tables, to which what lies in place is moved.
+    fn tables(&mut self, spread: Spread) -> &mut Tables {
+        let in_place = std::mem::take(&mut self.in_place);
+        let tables = self.tables.get_or_insert_default();
+        for row in in_place.into_iter().filter(|row| !row.is_empty()) {
+            tables.v4.insert(row, spread);
+        }
+        tables
+    }
+
+    /// Removes the member at this address, and says what it was.
+    pub(super) fn remove(&mut self, addr: SocketAddr, spread: Spread) -> Option<Foreigner> {
+        let before = self.find(addr, spread)?;
+        let port = addr.port();
+        match (addr.ip(), &mut self.tables) {
+            (IpAddr::V4(ip), None) => {
+                let key = Row4::key_of(ip.octets(), port);
+                self.keep_in_place(|row| row.key() != key);
+            }
+            (IpAddr::V4(ip), Some(tables)) => {
+                let (table, ip) = (&mut tables.v4, ip.octets());
+                if let Some(place) = table.find(Row4::key_of(ip, port), ip, spread) {
+                    table.remove(place, spread);
+                }
+            }
+            (IpAddr::V6(ip), tables) => {
+                let table = tables.as_mut().and_then(|tables| tables.v6.as_mut());
+                let ip = ip.octets();
+                if let Some(table) = table
+                    && let Some(place) = table.find(Row6::key_of(ip, port), ip, spread)
+                {
+                    table.remove(place, spread);
+                }
+            }
+        }
+        self.settle();
+        Some(before)
+    }
+
+    /// Forgets those whose time is over at the tick `now`.
+    pub(super) fn expire(&mut self, now: u8, spread: Spread) {
+        match &mut self.tables {
+            None => self.keep_in_place(|row| !is_over(row.until(), now)),
+            Some(tables) => {
+                tables.v4.expire(now, spread);
+                if let Some(table) = &mut tables.v6 {
+                    table.expire(now, spread);
+                }
+                self.settle();
+            }
+        }
+    }
+
+    fn keep_in_place(&mut self, stays: impl Fn(Row4) -> bool) {
+        for place in &mut self.in_place {
+            if !stays(*place) {
+                *place = Row4::default();
+            }
+        }
+    }
+
+    /// Gives back tables that are empty, and takes the last row in place.
+    fn settle(&mut self) {
+        let Some(tables) = &mut self.tables else {
+            return;
         };
-        self.note_seeds(seeds);
-        was_there
-    }
-
-    /// Forgets those whose time was up at `now_s`.
-    pub(super) fn expire(&mut self, now_s: u32) {
-        let seeds = self.seed_count();
-        self.v4.expire(now_s);
-        self.v6.expire(now_s);
-        self.note_seeds(seeds);
-    }
-
-    fn note_seeds(&mut self, before: usize) {
-        if self.seed_count() != before {
-            self.version = self.version.wrapping_add(1);
+        if tables.v6_len() == 0 {
+            tables.v6 = None;
+            if tables.v4.len() < IN_PLACE {
+                let rows = self.in_place.iter_mut().zip(tables.v4.rows());
+                rows.for_each(|(place, row)| *place = row);
+                self.tables = None;
+            }
         }
     }
 
     /// The members from the one at `place` on, in an order that lasts until one comes or goes.
     pub(super) fn starting_at(&self, place: usize) -> impl Iterator<Item = (usize, Foreigner)> {
-        (place..self.len()).map(|place| (place, self.at(place)))
+        let tables = self.tables.as_deref().into_iter();
+        let in_tables = tables.flat_map(|tables| {
+            let v6 = tables.v6.as_deref().into_iter();
+            let v6 = v6.flat_map(|table| table.rows().map(Row::foreigner));
+            tables.v4.rows().map(Row::foreigner).chain(v6)
+        });
+        let all = self.rows_in_place().map(Row::foreigner).chain(in_tables);
+        all.enumerate().skip(place)
     }
 
-    fn at(&self, place: usize) -> Foreigner {
-        match self.v4.rows.get(place) {
-            Some(row) => row.foreigner(place < self.v4.seeds as usize),
-            None => {
-                let place = place - self.v4.rows.len();
-                self.v6.rows[place].foreigner(place < self.v6.seeds as usize)
-            }
-        }
-    }
-
-    /// Chooses members: seeds and others in proportion, but a quarter seeds while there are any. `accept` says who may be
-    /// chosen.
+    /// Chooses members: seeds and others in proportion, but a quarter seeds while there are any. How many were taken.
     pub(super) fn choose(
         &self,
         want: ForeignWant,
         rng: &mut Rng,
-        mut accept: impl FnMut(&Foreigner) -> bool,
-    ) -> Vec<Foreigner> {
-        let mut chosen = Vec::new();
-        let mut accept = |member: &Foreigner| {
-            !(want.only_fetching && (member.is_seed || member.is_upload_only)) && accept(member)
+        chooser: &mut impl Chooser,
+    ) -> usize {
+        let Some(tables) = &self.tables else {
+            let take = |row: &Row4| want.takes(row.flags(), false) && chooser.take_v4(*row);
+            return self.rows_in_place().filter(take).take(want.count).count();
         };
-        let mut walks = [true, false].map(|of_seeds| self.walk(of_seeds, want.families, rng));
-        let [seeds, others] = &mut walks;
+        let families = [want.scopes[0] != 0, want.scopes[1] != 0];
+        let [mut seeds, mut others] =
+            [true, false].map(|of_seeds| Walk::new(tables, of_seeds, families, rng));
+        let mut taken = 0;
         if !want.only_fetching {
-            let share = (want.count * seeds.left).div_ceil((seeds.left + others.left).max(1));
+            let share = (want.count * seeds.len).div_ceil((seeds.len + others.len).max(1));
             let wanted = share.max(want.count.div_ceil(4)).min(want.count);
-            self.follow(seeds, wanted, &mut accept, &mut chosen);
+            seeds.follow(wanted, &want, &mut taken, chooser);
         }
-        self.follow(others, want.count, &mut accept, &mut chosen);
+        others.follow(want.count, &want, &mut taken, chooser);
         if !want.only_fetching {
-            self.follow(seeds, want.count, &mut accept, &mut chosen);
+            seeds.follow(want.count, &want, &mut taken, chooser);
         }
-        rng.shuffle(&mut chosen);
-        chosen
-    }
-
-    /// A walk over the seeds, or over the others, from a random place.
-    fn walk(&self, of_seeds: bool, families: [bool; 2], rng: &mut Rng) -> Walk {
-        let v4 = self.v4.places(of_seeds);
-        let start_of_v6 = self.v4.rows.len() as u32;
-        let mut v6 = self.v6.places(of_seeds);
-        (v6.0, v6.1) = (v6.0 + start_of_v6, v6.1 + start_of_v6);
-        let used =
-            |(from, to): (u32, u32), is_used| if is_used { (from, to) } else { (from, from) };
-        let parts = [used(v4, families[0]), used(v6, families[1])];
-        let len = parts.iter().map(|(from, to)| (to - from) as usize).sum();
-        Walk {
-            parts,
-            next: if len == 0 { 0 } else { rng.below(len) },
-            left: len,
-            len,
-        }
-    }
-
-    /// Continues a walk until `chosen` has `count` entries or it is over.
-    fn follow(
-        &self,
-        walk: &mut Walk,
-        count: usize,
-        accept: &mut impl FnMut(&Foreigner) -> bool,
-        chosen: &mut Vec<Foreigner>,
-    ) {
-        while chosen.len() < count && walk.left > 0 && walk.len - walk.left < LOOKED_AT_MAX {
-            let member = self.at(walk.place());
-            walk.left -= 1;
-            walk.next = (walk.next + 1) % walk.len;
-            if accept(&member) {
-                chosen.push(member);
-            }
-        }
+        taken
     }
 
     /// Asserts the invariants.
-    pub(super) fn check(&self) {
-        self.v4.check();
-        self.v6.check();
+    pub(super) fn check(&self, spread: Spread) {
+        if let Some(tables) = &self.tables {
+            tables.v4.check(spread);
+            assert!(tables.v6_len() > 0 || tables.v4.len() >= IN_PLACE);
+            assert!(tables.v6.as_ref().is_none_or(|table| table.len() > 0));
+            if let Some(table) = &tables.v6 {
+                table.check(spread);
+            }
+            assert!(self.in_place.iter().all(|row| row.is_empty()));
+        }
+        let [one, other] = &self.in_place;
+        assert!(one.key() != other.key() || one.is_empty());
     }
 }
 
-/// A walk over two ranges of places, once around.
-struct Walk {
-    parts: [(u32, u32); 2],
+/// Replaces the row of this key; what it was before, if there was one.
+fn renew_row<R: Row>(table: &mut Table<R>, row: R, spread: Spread) -> Option<Foreigner> {
+    let place = table.find(row.key(), row.ip(), spread)?;
+    let before = table.at(place);
+    table.replace(place, row, spread);
+    Some(before.foreigner())
+}
+
+/// A walk over the seeds, or over the others, of both families: once around, from a random place.
+struct Walk<'a> {
+    tables: &'a Tables,
+    /// First place and number of rows, of IPv4 and of IPv6.
+    v4: (usize, usize),
+    v6: (usize, usize),
+    len: usize,
     next: usize,
     left: usize,
-    len: usize,
 }
 
-impl Walk {
-    fn place(&self) -> usize {
-        let [(first, end), (second, _)] = self.parts;
-        let in_first = (end - first) as usize;
-        match self.next.checked_sub(in_first) {
-            None => first as usize + self.next,
-            Some(beyond) => second as usize + beyond,
-        }
-    }
-}
-
-/// One member, but for what its place says: whether it is a seed.
-#[derive(Clone, Copy, Debug)]
-struct Row<A> {
-    ip: A,
-    port: u16,
-    is_upload_only: bool,
-    peer_id: PeerId,
-    until_s: u32,
-}
-
-impl<A: Copy + Into<IpAddr>> Row<A> {
-    fn new(ip: A, member: &Foreigner) -> (Self, bool) {
-        let row = Self {
-            ip,
-            port: member.addr.port(),
-            is_upload_only: member.is_upload_only,
-            peer_id: member.peer_id,
-            until_s: member.until_s,
+impl<'a> Walk<'a> {
+    fn new(tables: &'a Tables, of_seeds: bool, families: [bool; 2], rng: &mut Rng) -> Self {
+        let part = |len: usize, seeds: usize, is_used| match (is_used, of_seeds) {
+            (false, _) => (0, 0),
+            (true, true) => (0, seeds),
+            (true, false) => (seeds, len - seeds),
         };
-        (row, member.is_seed)
-    }
-
-    fn foreigner(&self, is_seed: bool) -> Foreigner {
-        Foreigner {
-            addr: SocketAddr::new(self.ip.into(), self.port),
-            peer_id: self.peer_id,
-            is_seed,
-            is_upload_only: self.is_upload_only,
-            until_s: self.until_s,
-        }
-    }
-}
-
-/// The members of one family.
-#[derive(Debug)]
-struct Table<A> {
-    rows: Vec<Row<A>>,
-    /// How many of the rows, from the first, are seeds.
-    seeds: u32,
-}
-
-impl<A> Default for Table<A> {
-    fn default() -> Self {
+        let v4 = part(tables.v4.len(), tables.v4.seeds(), families[0]);
+        let v6 = part(tables.v6_len(), tables.v6_seeds(), families[1]);
+        let len = v4.1 + v6.1;
         Self {
-            rows: Vec::new(),
-            seeds: 0,
-        }
-    }
-}
-
-impl<A: Copy + Ord + Into<IpAddr>> Table<A> {
-    /// The range of places of the seeds, or of the others.
-    fn places(&self, of_seeds: bool) -> (u32, u32) {
-        if of_seeds {
-            (0, self.seeds)
-        } else {
-            (self.seeds, self.rows.len() as u32)
+            tables,
+            v4,
+            v6,
+            len,
+            next: if len == 0 { 0 } else { rng.below(len) },
+            left: len.min(LOOKED_AT_MAX),
         }
     }
 
-    fn part(&self, of_seeds: bool) -> &[Row<A>] {
-        let (seeds, others) = self.rows.split_at(self.seeds as usize);
-        if of_seeds { seeds } else { others }
-    }
-
-    /// The place of a key in one of the parts, or where it would be.
-    fn search(&self, key: (A, u16), of_seeds: bool) -> Result<usize, usize> {
-        let start = self.places(of_seeds).0 as usize;
-        let found = self
-            .part(of_seeds)
-            .binary_search_by_key(&key, |row| (row.ip, row.port));
-        match found {
-            Ok(place) => Ok(start + place),
-            Err(place) => Err(start + place),
-        }
-    }
-
-    /// The place of a key in either part, and whether it is that of a seed.
-    fn place(&self, key: (A, u16)) -> Option<(usize, bool)> {
-        let of = |of_seeds| Some((self.search(key, of_seeds).ok()?, of_seeds));
-        of(false).or_else(|| of(true))
-    }
-
-    fn find(&self, key: (A, u16)) -> Option<Foreigner> {
-        let (place, is_seed) = self.place(key)?;
-        Some(self.rows[place].foreigner(is_seed))
-    }
-
-    fn count_of(&self, ip: A) -> usize {
-        let count = |of_seeds| {
-            let rows = self.part(of_seeds);
-            rows.partition_point(|row| row.ip <= ip) - rows.partition_point(|row| row.ip < ip)
-        };
-        count(true) + count(false)
-    }
-
-    fn put(&mut self, (row, is_seed): (Row<A>, bool)) {
-        let key = (row.ip, row.port);
-        match self.search(key, is_seed) {
-            Ok(place) => self.rows[place] = row,
-            Err(_) => {
-                self.remove(key);
-                let place = self.search(key, is_seed).unwrap_or_else(|place| place);
-                self.rows.insert(place, row);
-                self.seeds += u32::from(is_seed);
+    /// Goes on until `taken` is `count` or the walk is over.
+    fn follow(
+        &mut self,
+        count: usize,
+        want: &ForeignWant,
+        taken: &mut usize,
+        chooser: &mut impl Chooser,
+    ) {
+        while *taken < count && self.left > 0 {
+            let in_v4 = self.next < self.v4.1;
+            let (first, beyond) = if in_v4 {
+                (self.v4.0 + self.next, self.v4.0 + self.v4.1)
+            } else {
+                let next = self.next - self.v4.1;
+                (self.v6.0 + next, self.v6.0 + self.v6.1)
+            };
+            let last = beyond.min(first + self.left);
+            let mut looked_at = 0;
+            let mut look = |takes: bool| {
+                looked_at += 1;
+                *taken += usize::from(takes);
+                *taken < count
+            };
+            if in_v4 {
+                self.tables.v4.each(first, last, |row| {
+                    look(want.takes(row.flags(), false) && chooser.take_v4(row))
+                });
+            } else if let Some(table) = &self.tables.v6 {
+                table.each(first, last, |row| {
+                    look(want.takes(row.flags(), true) && chooser.take_v6(row))
+                });
+            }
+            self.left -= looked_at;
+            self.next += looked_at;
+            if self.next == self.len {
+                self.next = 0;
             }
         }
-    }
-
-    fn remove(&mut self, key: (A, u16)) -> bool {
-        let Some((place, is_seed)) = self.place(key) else {
-            return false;
-        };
-        self.rows.remove(place);
-        self.seeds -= u32::from(is_seed);
-        true
-    }
-
-    fn expire(&mut self, now_s: u32) {
-        let (mut place, seeds) = (0, self.seeds);
-        let left = &mut self.seeds;
-        self.rows.retain(|row| {
-            let stays = row.until_s > now_s;
-            *left -= u32::from(!stays && place < seeds);
-            place += 1;
-            stays
-        });
-        if self.rows.len() < self.rows.capacity() / 4 {
-            self.rows.shrink_to_fit();
-        }
-    }
-
-    fn check(&self) {
-        assert!(self.seeds as usize <= self.rows.len());
-        for of_seeds in [true, false] {
-            let keys = self.part(of_seeds).iter().map(|row| (row.ip, row.port));
-            assert!(keys.is_sorted_by(|a, b| a < b), "rows out of order");
-        }
-        let seeds = self.part(true).iter();
-        let mut keys = seeds.map(|row| (row.ip, row.port));
-        assert!(keys.all(|key| self.search(key, false).is_err()));
     }
 }
 
@@ -397,13 +416,15 @@ mod tests {
 
     use super::*;
 
-    fn member(addr: SocketAddr, is_seed: bool, until_s: u32) -> Foreigner {
+    fn spread() -> Spread {
+        Spread::new((1, 2))
+    }
+
+    fn member(addr: SocketAddr, is_seed: bool) -> Foreigner {
         Foreigner {
             addr,
-            peer_id: PeerId([addr.port() as u8; 20]),
             is_seed,
             is_upload_only: addr.port().is_multiple_of(5),
-            until_s,
         }
     }
 
@@ -416,90 +437,178 @@ mod tests {
         SocketAddr::new(ip, 1 + rng.below(6) as u16)
     }
 
+    /// Everybody of these scopes.
+    fn want(count: usize, scopes: [u8; 2]) -> ForeignWant {
+        ForeignWant {
+            count,
+            only_fetching: false,
+            scopes,
+        }
+    }
+
+    /// Takes all but one.
+    #[derive(Default)]
+    struct Taken {
+        members: Vec<Foreigner>,
+        but: Option<SocketAddr>,
+    }
+
+    impl Taken {
+        fn take(&mut self, member: Foreigner) -> bool {
+            let is_fine = Some(member.addr) != self.but;
+            self.members.extend(is_fine.then_some(member));
+            is_fine
+        }
+    }
+
+    impl Chooser for Taken {
+        fn take_v4(&mut self, row: Row4) -> bool {
+            self.take(row.foreigner())
+        }
+        fn take_v6(&mut self, row: Row6) -> bool {
+            self.take(row.foreigner())
+        }
+    }
+
+    fn chosen(ours: &Foreigners, want: ForeignWant, rng: &mut Rng) -> Vec<Foreigner> {
+        let mut taken = Taken::default();
+        let count = ours.choose(want, rng, &mut taken);
+        assert_eq!(taken.members.len(), count);
+        taken.members
+    }
+
     #[test]
     fn members_that_come_change_and_go_are_those_of_a_map() {
-        for seed in 0..100 {
+        for seed in 0..200 {
             let mut rng = Rng::new(seed);
             let (mut ours, mut map) = (Foreigners::default(), BTreeMap::new());
-            for now_s in 0..300 {
+            // Few of them now and then, so that they move between their places.
+            let stays = 3 + rng.below(5);
+            for now in 0..100 {
                 let addr = random_addr(&mut rng);
                 match rng.below(8) {
-                    0..5 => {
-                        let until_s = now_s + rng.below(100) as u32;
-                        let new = member(addr, rng.below(2) == 0, until_s);
-                        ours.put(new, now_s);
-                        map.insert(addr, new);
+                    put if put < stays => {
+                        let (new, until) = (member(addr, rng.below(2) == 0), rng.below(120) as u8);
+                        let before = ours.renew(new, until, spread());
+                        if before.is_none() {
+                            ours.put(new, until, now, spread());
+                        }
+                        let expected = map.insert(addr, (new, until));
+                        assert_eq!(before, expected.map(|(member, _)| member), "seed {seed}");
                     }
-                    5 => assert_eq!(ours.remove(addr), map.remove(&addr).is_some()),
                     6 => {
-                        ours.expire(now_s);
-                        map.retain(|_, member| member.until_s > now_s);
+                        ours.expire(now as u8, spread());
+                        map.retain(|_, (_, until)| u32::from(*until) > now);
                     }
                     _ => {
-                        let of_ip = map.keys().filter(|key| key.ip() == addr.ip()).count();
-                        assert_eq!(ours.count_of(addr.ip()), of_ip, "seed {seed}");
+                        let expected = map.remove(&addr).map(|(member, _)| member);
+                        assert_eq!(ours.remove(addr, spread()), expected, "seed {seed}");
                     }
                 }
-                ours.check();
-                assert_eq!(ours.find(addr), map.get(&addr).copied(), "seed {seed}");
+                ours.check(spread());
+                let found = map.get(&addr).map(|(member, _)| *member);
+                assert_eq!(ours.find(addr, spread()), found, "seed {seed}");
+                let of_ip = map.keys().filter(|key| key.ip() == addr.ip()).count();
+                assert_eq!(ours.count_of(addr.ip(), spread()), of_ip, "seed {seed}");
                 assert_eq!(ours.len(), map.len());
-                let seeds = map.values().filter(|member| member.is_seed).count();
+                let seeds = map.values().filter(|(member, _)| member.is_seed).count();
                 assert_eq!(ours.seed_count(), seeds, "seed {seed}");
             }
             let mut all: Vec<_> = ours.starting_at(0).map(|(_, member)| member).collect();
             all.sort_by_key(|member| member.addr);
-            assert_eq!(all, map.into_values().collect::<Vec<_>>());
+            assert!(all.iter().eq(map.values().map(|(member, _)| member)));
+            assert!(
+                ours.starting_at(3)
+                    .map(|(place, _)| place)
+                    .eq(3..ours.len().max(3))
+            );
         }
     }
 
     #[test]
-    fn a_choice_names_as_many_as_are_wanted_and_may_be_each_once() {
-        for seed in 0..300 {
-            let mut rng = Rng::new(seed);
+    fn everybody_of_use_is_chosen_once_when_there_is_room() {
+        for count in [2, 3, 100] {
+            let mut rng = Rng::new(3);
             let mut ours = Foreigners::default();
-            for _ in 0..rng.below(30) {
-                ours.put(member(random_addr(&mut rng), rng.below(3) == 0, 9), 0);
+            for _ in 0..count {
+                let new = member(random_addr(&mut rng), rng.below(3) == 0);
+                if ours.renew(new, 9, spread()).is_none() {
+                    ours.put(new, 9, 0, spread());
+                }
             }
-            let want = ForeignWant {
-                count: rng.below(12),
-                only_fetching: rng.below(2) == 0,
-                families: [rng.below(4) > 0, rng.below(4) > 0],
-            };
-            let avoided = random_addr(&mut rng);
-            let may = |member: &Foreigner| {
-                member.addr != avoided
-                    && want.families[usize::from(member.addr.is_ipv6())]
-                    && !(want.only_fetching && (member.is_seed || member.is_upload_only))
-            };
-            let eligible = ours.starting_at(0).filter(|(_, member)| may(member));
-            let count = eligible.count().min(want.count);
-            let chosen = ours.choose(want, &mut rng, |member| member.addr != avoided);
-            assert_eq!(chosen.len(), count, "seed {seed}");
-            assert!(chosen.iter().all(may), "seed {seed}");
-            let mut addrs: Vec<_> = chosen.iter().map(|member| member.addr).collect();
-            addrs.sort_unstable();
-            addrs.dedup();
-            assert_eq!(addrs.len(), chosen.len(), "seed {seed}: named twice");
+            for only_fetching in [false, true] {
+                for scopes in [[15, 15], [15, 0], [0, 15], [4, 8], [3, 3]] {
+                    let want = ForeignWant {
+                        only_fetching,
+                        ..want(1000, scopes)
+                    };
+                    let mut names: Vec<_> = chosen(&ours, want, &mut rng);
+                    names.sort_by_key(|member| member.addr);
+                    let mut expected: Vec<_> = ours.starting_at(0).map(|(_, m)| m).collect();
+                    expected.sort_by_key(|member| member.addr);
+                    expected.retain(|m| {
+                        let scopes = scopes[usize::from(m.addr.is_ipv6())];
+                        // The first are private, the others global.
+                        let scope = if m.addr.is_ipv6() { 8 } else { 4 };
+                        scopes & scope != 0 && !(only_fetching && (m.is_seed || m.is_upload_only))
+                    });
+                    assert_eq!(names, expected);
+                }
+            }
         }
     }
 
     #[test]
-    fn a_member_takes_a_few_dozen_bytes_and_a_swarm_a_hundred() {
-        assert!(size_of::<Row<[u8; 4]>>() <= 32);
-        assert!(size_of::<Row<[u8; 16]>>() <= 44);
-        assert!(size_of::<Foreigners>() <= 80);
+    fn a_quarter_are_seeds_and_every_member_has_its_turn() {
+        let mut rng = Rng::new(4);
+        let mut ours = Foreigners::default();
+        let addr = |port: u16| SocketAddr::from(([10, 0, 0, 1], port));
+        for port in 1..=400 {
+            ours.put(member(addr(port), port <= 40), 9, 0, spread());
+        }
+        let mut named = BTreeMap::new();
+        for _ in 0..1000 {
+            let names = chosen(&ours, want(20, [15, 0]), &mut rng);
+            assert_eq!(names.len(), 20);
+            assert_eq!(names.iter().filter(|member| member.is_seed).count(), 5);
+            for member in names {
+                *named.entry(member.addr).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(named.len(), 400);
+        let others = named.iter().filter(|(addr, _)| addr.port() > 40);
+        // 15 of 360 each time: 42 of a thousand on average.
+        assert!(others.clone().all(|(_, count)| (15..80).contains(count)));
     }
 
     #[test]
-    fn the_age_of_a_swarm_starts_over_when_it_was_empty() {
+    fn a_choice_looks_at_so_many_and_no_more() {
         let mut ours = Foreigners::default();
-        let addr = "10.0.0.1:1".parse().expect("an address");
-        ours.put(member(addr, false, 100), 10);
-        ours.put(member(addr, true, 100), 20);
-        assert_eq!(ours.began_s(), 10);
-        ours.expire(100);
-        assert_eq!(ours.len(), 0);
-        ours.put(member(addr, false, 300), 200);
-        assert_eq!(ours.began_s(), 200);
+        for port in 1..=5000 {
+            let addr = SocketAddr::from(([10, 0, 0, 1], port));
+            ours.put(member(addr, false), 9, 0, spread());
+        }
+        struct Nobody(usize);
+        impl Chooser for Nobody {
+            fn take_v4(&mut self, _: Row4) -> bool {
+                self.0 += 1;
+                false
+            }
+            fn take_v6(&mut self, _: Row6) -> bool {
+                false
+            }
+        }
+        let mut nobody = Nobody(0);
+        assert_eq!(
+            ours.choose(want(50, [15, 15]), &mut Rng::new(1), &mut nobody),
+            0
+        );
+        assert_eq!(nobody.0, LOOKED_AT_MAX);
+        let mut but = Taken {
+            but: Some(SocketAddr::from(([10, 0, 0, 1], 7))),
+            ..Taken::default()
+        };
+        ours.choose(want(1024, [15, 15]), &mut Rng::new(1), &mut but);
+        assert!(but.members.len() >= 1023);
     }
 }

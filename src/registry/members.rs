@@ -101,6 +101,11 @@ impl Members {
         &self.availability
     }
 
+    /// The number of foreign seeds, who hold every piece, has changed.
+    pub(super) fn note_foreign_seeds(&mut self) {
+        self.availability.touch();
+    }
+
     /// Bytes that members, gone ones included, say they fetched.
     pub(super) fn down_bytes(&self) -> u64 {
         self.down_bytes
@@ -371,6 +376,11 @@ impl Members {
             self.accused.insert(addr, reporter);
         }
         false
+    }
+
+    /// Whether any address is withheld.
+    pub(super) fn withholds_any(&self) -> bool {
+        !self.withheld.is_empty()
     }
 
     /// Whether one of these addresses is withheld.

@@ -8,7 +8,8 @@
 //! 2. The memory for bitmaps and counts is what the contents say it is.
 //! 3. Those of the catalogue, of each content's members, native and foreign, and of the completions.
 //!
-//! All maps are ordered ones: no key that others choose slows one down, and no hasher decides an order.
+//! Maps are ordered ones, or lie by a keyed hash and are never walked where order matters: no key that others choose slows
+//! one down, and no hasher decides an order.
 
 mod announce;
 mod availability;
@@ -18,8 +19,12 @@ mod completions;
 mod foreign;
 mod members;
 mod naming;
+mod places;
 mod query;
+mod rows;
 mod scope;
+mod swarms;
+mod table;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -38,11 +43,12 @@ pub use clients::{Caller, Client, SLOTS_PER_CLIENT_MAX};
 use clients::{Known, Membership};
 pub use completions::{COMPLETION_AGE_SECS_MAX, COMPLETIONS_MAX, Completion};
 use completions::{Completions, Serial};
-use foreign::Foreigners;
 pub use foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX};
 use members::Members;
 pub use naming::Told;
+use rows::Ticks;
 pub use scope::{Addresses, Reach};
+use swarms::Swarms;
 
 /// Bytes of memory for the bitmaps of members and the counts of pieces, over all contents.
 pub const HEAP_BYTES_MAX: usize = 1 << 30;
@@ -100,6 +106,9 @@ pub enum Refusal {
     /// There is no such content, slot or member.
     #[error("{0} is not known here")]
     NotFound(&'static str),
+    /// A name that more than one content bears.
+    #[error("{0}")]
+    Ambiguous(&'static str),
     /// Only some may do it.
     #[error("only loopback or an address that registered it may unregister it")]
     Unauthorised,
@@ -121,7 +130,7 @@ impl Refusal {
     /// The code of the ERROR that says it.
     pub fn code(self) -> ErrorCode {
         match self {
-            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::NotFound(_) | Self::Ambiguous(_) => ErrorCode::NotFound,
             Self::Unauthorised => ErrorCode::Unauthorised,
             Self::Invalid(_) => ErrorCode::BadFrame,
             Self::TooLarge(_) => ErrorCode::TooLarge,
@@ -175,11 +184,14 @@ pub struct Registry {
     completions: Completions,
     members: usize,
     heap_bytes: usize,
-    /// The foreign members of each content that had one, registered or not.
-    foreign: BTreeMap<InfoHash, Foreigners>,
+    /// The foreign members of each content that is registered or had one.
+    foreign: Swarms,
+    ticks: Ticks,
     foreign_members: usize,
-    /// Contents in `foreign` that are not registered.
+    /// Those of them that are not registered.
     open_swarms: usize,
+    /// Changes when a foreign member completes a registered content.
+    downloads_version: u64,
     finished: Finished,
     sweep: Sweep,
 }
@@ -187,18 +199,22 @@ pub struct Registry {
 impl Registry {
     /// A registry that knows nothing.
     pub fn new(config: Config) -> Self {
+        let mut rng = Rng::new(config.seed);
+        let key = (rng.next_u64(), rng.next_u64());
         Self {
             config,
-            rng: Rng::new(config.seed),
+            rng,
             clients: Slab::new(),
             catalogue: Catalogue::default(),
             swarms: BTreeMap::new(),
             completions: Completions::default(),
             members: 0,
             heap_bytes: 0,
-            foreign: BTreeMap::new(),
+            foreign: Swarms::new(key),
+            ticks: Ticks::new(announce::lifetime_s(config.interval_s.1)),
             foreign_members: 0,
             open_swarms: 0,
+            downloads_version: 0,
             finished: Finished::default(),
             sweep: Sweep::default(),
         }
@@ -276,8 +292,8 @@ impl Registry {
         self.heap_bytes -= members.heap_bytes();
         self.completions.forget_content(serial);
         self.catalogue.remove(serial);
-        if let Some(foreign) = self.foreign.remove(&hash) {
-            self.foreign_members -= foreign.len();
+        if let Some(swarm) = self.foreign.remove(hash) {
+            self.foreign_members -= swarm.members.len();
         }
         self.check_after(serial);
         Ok(ended)
@@ -389,6 +405,13 @@ impl Registry {
         }
     }
 
+    /// Takes back how often foreign members fetched a content; that of an unknown one is dropped.
+    pub fn restore_downloads(&mut self, hash: InfoHash, count: u32) {
+        if let Some(place) = self.foreign.place(hash) {
+            self.foreign.at_mut(place).members.count_downloads(count);
+        }
+    }
+
     /// Forgets completions that are too old at `now` (seconds since 1970), and says whether any was.
     pub fn expire_completions(&mut self, now: u64) -> bool {
         self.completions.expire(now)
@@ -415,14 +438,14 @@ impl Registry {
     }
 
     fn insert(&mut self, facts: Facts, owners: Vec<IpAddr>, registered_at: u64) {
-        let members = Members::new(facts.piece_count);
-        self.open_swarms -= usize::from(self.foreign.contains_key(&facts.hash));
+        let (members, hash) = (Members::new(facts.piece_count), facts.hash);
         let serial = self.catalogue.insert(Entry {
             facts,
             registered_at,
             owners,
         });
         self.swarms.insert(serial, members);
+        self.open_swarms -= usize::from(self.foreign.register(hash, serial));
         self.check_after(serial);
     }
 

@@ -2,13 +2,19 @@
 //!
 //! Changes nothing but the order in which members are chosen.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::foreign::{ForeignWant, Foreigner, Foreigners};
+use super::completions::Serial;
+use super::foreign::{Chooser, ForeignWant};
 use super::members::{Members, Want};
+use super::rows::{Foreigner, Row, Row4, Row6};
 use super::{Client, Reach, Refusal, Registry, SWARM, query};
-use crate::base::{Bitfield, InfoHash, PeerId};
+use crate::base::{Bitfield, PeerId, canonical};
+use crate::wire::announce::PeerList;
 use crate::wire::native::{AddrPair, Member as Named};
+
+/// What a foreign member calls itself, where something must stand: that is not kept.
+const NO_PEER_ID: PeerId = PeerId([0; 20]);
 
 /// A push to one membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +51,92 @@ impl Stranger {
     fn takes(&self, ip: IpAddr) -> bool {
         self.families[usize::from(ip.is_ipv6())] && self.reach.includes(ip)
     }
+
+    /// The scopes of addresses that it is given.
+    fn scopes(&self) -> [u8; 2] {
+        let [v4, v6] = self.reach.scopes();
+        let of = |scopes, is_used| if is_used { scopes } else { 0 };
+        [of(v4, self.families[0]), of(v6, self.families[1])]
+    }
+}
+
+/// Puts whom a stranger is given into its list.
+struct Listing<'a> {
+    /// The stranger itself, as a row of either family has it.
+    own_v4: u64,
+    own_v6: (u128, u16),
+    /// The native members, where some addresses are withheld.
+    withholding: Option<&'a Members>,
+    peers: &'a mut PeerList,
+}
+
+impl<'a> Listing<'a> {
+    fn new(own: SocketAddr, withholding: Option<&'a Members>, peers: &'a mut PeerList) -> Self {
+        let none = Ipv6Addr::UNSPECIFIED;
+        let (v4, v6) = match own.ip() {
+            IpAddr::V4(ip) => (ip, none),
+            IpAddr::V6(ip) => (Ipv4Addr::UNSPECIFIED, ip),
+        };
+        Self {
+            own_v4: Row4::key_of(v4.octets(), own.port()),
+            own_v6: Row6::key_of(v6.octets(), own.port()),
+            withholding,
+            peers,
+        }
+    }
+
+    fn withholds(&self, row: impl Row) -> bool {
+        let withholding = self.withholding;
+        withholding.is_some_and(|members| members.withholds(&[row.addr()]))
+    }
+}
+
+impl Chooser for Listing<'_> {
+    #[inline]
+    fn take_v4(&mut self, row: Row4) -> bool {
+        let refuses = row.key() == self.own_v4 || self.withholds(row);
+        if !refuses {
+            let bytes = row.bytes();
+            self.peers
+                .v4
+                .extend_from_slice(&bytes[..Row4::RECORD_BYTES]);
+        }
+        !refuses
+    }
+
+    #[inline]
+    fn take_v6(&mut self, row: Row6) -> bool {
+        let refuses = row.key() == self.own_v6 || self.withholds(row);
+        if !refuses {
+            self.peers.v6.extend_from_slice(&row.record());
+        }
+        !refuses
+    }
+}
+
+/// Collects whom a native member is given.
+struct Collecting<'a> {
+    own: &'a [SocketAddr],
+    members: &'a Members,
+    chosen: Vec<Foreigner>,
+}
+
+impl Collecting<'_> {
+    fn take(&mut self, member: Foreigner) -> bool {
+        let is_fine = !self.own.contains(&member.addr) && !self.members.withholds(&[member.addr]);
+        self.chosen.extend(is_fine.then_some(member));
+        is_fine
+    }
+}
+
+impl Chooser for Collecting<'_> {
+    fn take_v4(&mut self, row: Row4) -> bool {
+        self.take(row.foreigner())
+    }
+
+    fn take_v6(&mut self, row: Row6) -> bool {
+        self.take(row.foreigner())
+    }
 }
 
 impl Registry {
@@ -67,7 +159,7 @@ impl Registry {
             count,
             urgent,
         };
-        let natives = members.choose(want, &mut self.rng, |members, member| {
+        let mut chosen = members.choose(want, &mut self.rng, |members, member| {
             let known = &clients[member.client as usize];
             let addrs = known.addresses.given_to(&me.addresses);
             let is_named = !addrs.is_empty()
@@ -78,59 +170,74 @@ impl Registry {
                 named: query::named(known, member, addrs, piece_count),
             })
         });
-        let (peer_id, reach) = (me.peer_id, me.addresses.reach());
-        let want = ForeignWant {
-            count,
-            only_fetching: want.only_fetching,
-            families: [true, true],
-        };
         let members = &self.swarms[&serial];
-        let foreigners = match self.foreign.get(&hash) {
-            Some(foreign) if foreign.len() > 0 => foreign.choose(want, &mut self.rng, |member| {
-                member.peer_id != peer_id
-                    && reach.includes(member.addr.ip())
-                    && !members.withholds(&[member.addr])
-            }),
-            _ => Vec::new(),
+        let mut foreigners = Collecting {
+            own: me.addresses.all(),
+            members,
+            chosen: Vec::new(),
         };
-        let natives_first = urgent.is_some();
-        Ok(self.mixed(hash, natives, foreigners, count, natives_first))
+        let (scopes, only_fetching) = (me.addresses.reach().scopes(), want.only_fetching);
+        if let Some(swarm) = self.foreign.get(hash) {
+            let want = ForeignWant {
+                count: share(count, swarm.members.len(), members.len(), chosen.len()),
+                only_fetching,
+                scopes,
+            };
+            swarm.members.choose(want, &mut self.rng, &mut foreigners);
+        }
+        chosen.truncate(count - foreigners.chosen.len());
+        chosen.extend(foreigners.chosen.iter().map(|member| Choice {
+            native: None,
+            named: named(member),
+        }));
+        if urgent.is_none() {
+            self.rng.shuffle(&mut chosen);
+        }
+        Ok(chosen)
     }
 
-    /// Members for somebody who is no native one.
-    pub(super) fn choose_for_stranger(
+    /// Puts members into a list for somebody who is no native one. `place` is that of the content. Returns the native ones
+    /// among them.
+    pub(super) fn name_to_stranger(
         &mut self,
-        hash: InfoHash,
+        place: Option<usize>,
         stranger: &Stranger,
         count: usize,
+        peers: &mut PeerList,
     ) -> Vec<Choice> {
-        let only_fetching = stranger.is_content;
-        let serial = self.catalogue.serial(hash);
-        let natives = match serial {
-            Some(serial) => self.natives_for_stranger(serial, stranger, count),
-            None => Vec::new(),
+        let Some(place) = place else {
+            return Vec::new();
         };
+        let serial = self.foreign.at(place).serial();
         let members = serial.map(|serial| &self.swarms[&serial]);
+        let all_native = members.map_or(0, Members::len);
+        let mut natives = match serial {
+            Some(serial) if all_native > 0 => self.natives_for_stranger(serial, stranger, count),
+            _ => Vec::new(),
+        };
+        let foreign = &self.foreign.at(place).members;
         let want = ForeignWant {
-            count,
-            only_fetching,
-            families: stranger.families,
+            count: share(count, foreign.len(), all_native, natives.len()),
+            only_fetching: stranger.is_content,
+            scopes: stranger.scopes(),
         };
-        let foreigners = match self.foreign.get(&hash) {
-            Some(foreign) => foreign.choose(want, &mut self.rng, |member| {
-                member.peer_id != stranger.peer_id
-                    && member.addr != stranger.addr
-                    && stranger.takes(member.addr.ip())
-                    && !members.is_some_and(|members| members.withholds(&[member.addr]))
-            }),
-            None => Vec::new(),
-        };
-        self.mixed(hash, natives, foreigners, count, false)
+        let withholding = serial.map(|serial| &self.swarms[&serial]);
+        let withholding = withholding.filter(|members| members.withholds_any());
+        let mut listing = Listing::new(stranger.addr, withholding, peers);
+        let taken = foreign.choose(want, &mut self.rng, &mut listing);
+        natives.truncate(count - taken);
+        for choice in &natives {
+            let addr = choice.named.addrs.iter().next().map(canonical);
+            if let Some(addr) = addr {
+                peers.push(addr, Some(choice.named.peer_id));
+            }
+        }
+        natives
     }
 
     fn natives_for_stranger(
         &mut self,
-        serial: super::Serial,
+        serial: Serial,
         stranger: &Stranger,
         count: usize,
     ) -> Vec<Choice> {
@@ -156,37 +263,6 @@ impl Registry {
         })
     }
 
-    /// As many of both as there is room for, in proportion to how many members are of either kind.
-    fn mixed(
-        &mut self,
-        hash: InfoHash,
-        mut natives: Vec<Choice>,
-        mut foreigners: Vec<Foreigner>,
-        count: usize,
-        natives_first: bool,
-    ) -> Vec<Choice> {
-        if foreigners.is_empty() {
-            return natives;
-        }
-        if natives.len() + foreigners.len() > count {
-            let all_foreign = self.foreign.get(&hash).map_or(0, Foreigners::len);
-            let serial = self.catalogue.serial(hash);
-            let all_native = serial.map_or(0, |serial| self.swarms[&serial].len());
-            let share = (count * all_foreign).div_ceil((all_foreign + all_native).max(1));
-            let room = count - natives.len();
-            foreigners.truncate(share.clamp(room, foreigners.len().max(room)));
-            natives.truncate(count - foreigners.len());
-        }
-        natives.extend(foreigners.iter().map(|member| Choice {
-            native: None,
-            named: named(member),
-        }));
-        if !natives_first {
-            self.rng.shuffle(&mut natives);
-        }
-        natives
-    }
-
     /// Who of the members just chosen is told of a native newcomer.
     pub(super) fn told(
         &self,
@@ -206,19 +282,21 @@ impl Registry {
         }))
     }
 
-    /// Who of the members just chosen is told of a foreign newcomer.
+    /// Who of the members just chosen is told of a foreign newcomer, which calls itself `peer_id`.
     pub(super) fn told_of_foreigner(
         &self,
-        swarm: Option<&Members>,
+        serial: Serial,
         newcomer: &Foreigner,
+        peer_id: PeerId,
         chosen: &[Choice],
     ) -> Vec<Told> {
-        if swarm.is_none_or(|swarm| swarm.withholds(&[newcomer.addr])) {
+        if self.swarms[&serial].withholds(&[newcomer.addr]) {
             return Vec::new();
         }
         self.tell(chosen, |receiver| {
             let addr = Some(newcomer.addr).filter(|addr| receiver.includes(addr.ip()));
             Named {
+                peer_id,
                 addrs: addr.into_iter().collect(),
                 ..named(newcomer)
             }
@@ -240,10 +318,17 @@ impl Registry {
     }
 }
 
+/// How many of `count` members should be foreign: in proportion to how many there are of either kind, but as many as it
+/// takes where fewer native ones than that were found.
+fn share(count: usize, foreign: usize, native: usize, natives_found: usize) -> usize {
+    let share = (count * foreign).div_ceil((foreign + native).max(1));
+    share.max(count - natives_found)
+}
+
 /// A foreign member, as others are told of it: how much it holds is not known, unless that is everything.
 pub(super) fn named(member: &Foreigner) -> Named {
     Named {
-        peer_id: member.peer_id,
+        peer_id: NO_PEER_ID,
         addrs: AddrPair::from_iter([member.addr]),
         seed: member.is_seed,
         upload_only: member.is_upload_only,

@@ -4,8 +4,9 @@
 
 use super::clients::Known;
 use super::completions::Serial;
-use super::foreign::{Foreigner, Foreigners};
+use super::foreign::Foreigners;
 use super::members::Member;
+use super::rows::Foreigner;
 use super::{
     BATCH_MS, BATCH_MS_SLOW, Client, Completion, Entry, Facts, MEMBERS_FAST_MAX, Reach, Refusal,
     Registry, naming,
@@ -34,17 +35,20 @@ impl Registry {
     }
 
     /// The contents that a key means, newest first; none, if the key is no key.
-    pub fn lookup(&self, by: LookupBy, key: &str) -> Vec<LookupEntry<'_>> {
+    ///
+    /// # Errors
+    /// [`Refusal::Ambiguous`] for the beginning of more than one hash.
+    pub fn lookup(&self, by: LookupBy, key: &str) -> Result<Vec<LookupEntry<'_>>, Refusal> {
         let found: Vec<Serial> = match by {
             LookupBy::Name => self.catalogue.named(key),
-            LookupBy::Hash => self.catalogue.hashed(key).into_iter().collect(),
+            LookupBy::Hash => self.catalogue.hashed(key)?.into_iter().collect(),
             LookupBy::Sha256 => match digest(key) {
                 Some(digest) => self.catalogue.with_sha256(digest),
                 None => Vec::new(),
             },
         };
         let entries = found.into_iter().map(|serial| self.catalogue.entry(serial));
-        entries.map(lookup_entry).collect()
+        Ok(entries.map(lookup_entry).collect())
     }
 
     /// The cursor of the next page (0 = the end), and a page of contents whose name fits `glob` (empty = all), newest
@@ -86,8 +90,8 @@ impl Registry {
             (key + 1, row)
         });
         let reach = self.known(client).addresses.reach();
-        let foreign = self.foreign.get(&hash).into_iter();
-        let foreign = foreign.flat_map(move |foreign| foreign.starting_at(place));
+        let foreign = self.foreign.get(hash).into_iter();
+        let foreign = foreign.flat_map(move |swarm| swarm.members.starting_at(place));
         let foreign = foreign.map(move |(place, member)| {
             let row = foreign_row(&member, reach, piece_count, with_bitmaps);
             (FOREIGN | place as u32, row)
@@ -137,15 +141,11 @@ impl Registry {
         let (serial, _) = self.place(client, slot)?;
         let piece_count = self.catalogue.entry(serial).facts.piece_count;
         let availability = self.swarms[&serial].availability();
-        let (seeds, version) = self.foreign_of(serial).map_or((0, 0), |foreign| {
-            (foreign.seed_count() as u16, foreign.version())
-        });
+        let foreign = self.foreign_of(serial);
+        let seeds = foreign.map_or(0, |foreign| foreign.seed_count() as u16);
         let end = first.saturating_add(count).min(piece_count);
         let counts = (first..end).map(|piece| availability.count(piece).saturating_add(seeds));
-        Ok((
-            availability.version().wrapping_add(version),
-            counts.collect(),
-        ))
+        Ok((availability.version(), counts.collect()))
     }
 
     /// How many members of the content of a slot may hold any piece: foreign ones that are no seeds.
@@ -156,7 +156,8 @@ impl Registry {
     }
 
     fn foreign_of(&self, serial: Serial) -> Option<&Foreigners> {
-        self.foreign.get(&self.catalogue.entry(serial).facts.hash)
+        let swarm = self.foreign.get(self.catalogue.entry(serial).facts.hash);
+        swarm.map(|swarm| &swarm.members)
     }
 
     /// Names up to `want` other members, those that hold one of the pieces in `missing` first.
@@ -235,6 +236,18 @@ impl Registry {
     /// Changes with every completion that is remembered or forgotten.
     pub fn completions_version(&self) -> u64 {
         self.completions.version()
+    }
+
+    /// Changes with every completion of a foreign member that [`Self::downloads`] counts.
+    pub fn downloads_version(&self) -> u64 {
+        self.downloads_version
+    }
+
+    /// How often foreign members fetched each registered content, to be saved.
+    pub fn downloads(&self) -> impl Iterator<Item = (InfoHash, u32)> {
+        let registered = self.foreign.iter().filter(|swarm| swarm.serial().is_some());
+        let counted = registered.map(|swarm| (swarm.hash(), swarm.members.downloads()));
+        counted.filter(|(_, count)| *count > 0)
     }
 
     /// Every completion that is remembered, to be saved.

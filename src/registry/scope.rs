@@ -29,6 +29,23 @@ impl Reach {
         reach_of(ip) & self.0 != 0
     }
 
+    /// The scopes of addresses within, a bit each, narrowest first: those of IPv4, and those of IPv6.
+    pub(super) fn scopes(self) -> [u8; 2] {
+        let mut scopes = [0; 2];
+        for scope in [
+            Scope::Loopback,
+            Scope::LinkLocal,
+            Scope::Private,
+            Scope::Global,
+        ] {
+            for (family, scopes) in scopes.iter_mut().enumerate() {
+                let is_within = self.0 & reach_bit(scope, family == 1) != 0;
+                *scopes |= u8::from(is_within) << scope as u8;
+            }
+        }
+        scopes
+    }
+
     fn extend(&mut self, ip: IpAddr) {
         self.0 |= reach_of(ip);
     }

@@ -57,6 +57,8 @@ enum State {
     Idle,
     Dialling,
     Linked(PeerKey),
+    /// It turned out to be ourselves, and is remembered so that it is dialled once only.
+    Ourselves,
 }
 
 #[derive(Debug)]
@@ -239,7 +241,8 @@ impl Contacts {
     /// Contacts that may still be dialled or are being dialled.
     pub(super) fn open_count(&self, leechers_only: bool) -> usize {
         let open = |contact: &&Contact| {
-            !(matches!(contact.state, State::Linked(_)) || leechers_only && contact.is_seed)
+            let is_dialled = matches!(contact.state, State::Idle | State::Dialling);
+            is_dialled && !(leechers_only && contact.is_seed)
         };
         self.contacts.iter().filter(open).count()
     }
@@ -309,6 +312,15 @@ impl Contacts {
             }
             contact.is_seed |= !of_use;
             self.put_off(at, now, rng);
+        }
+    }
+
+    /// We listen at `addr` ourselves: others tell us of us.
+    pub(super) fn note_ourselves(&mut self, addr: SocketAddr) {
+        for contact in &mut self.contacts {
+            if contact.state == State::Idle && contact.addrs == [addr] {
+                contact.state = State::Ourselves;
+            }
         }
     }
 

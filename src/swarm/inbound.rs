@@ -24,14 +24,7 @@ impl Swarm {
         match message {
             Message::KeepAlive | Message::Port { .. } | Message::Extended { .. } => Ok(()),
             Message::Choke => {
-                peer.is_choking = true;
-                if fast {
-                    // What it owes it sends or rejects; the rest of its pieces is for others.
-                    self.disown_all(now, key);
-                } else {
-                    self.lose_requests(now, key, true);
-                }
-                self.hungry = true;
+                self.choked(now, key);
                 Ok(())
             }
             Message::Unchoke => {
@@ -80,6 +73,19 @@ impl Swarm {
             | Message::Suggest { .. }
             | Message::AllowedFast { .. } => Err(Reason::NotNegotiated),
         }
+    }
+
+    /// A peer no longer serves us.
+    fn choked(&mut self, now: Time, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        peer.is_choking = true;
+        if peer.hello.fast {
+            // What it owes it sends or rejects; the rest of its pieces is for others.
+            self.disown_all(now, key);
+        } else {
+            self.lose_requests(now, key, true);
+        }
+        self.hungry = true;
     }
 
     /// A peer said what it has; said again, it is news of single pieces (aria2 saves many `have`s so).

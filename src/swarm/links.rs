@@ -115,10 +115,14 @@ impl Swarm {
                 let twin = self.key_of(hello.id).expect("a duplicate has a twin");
                 self.contacts.linked(now, twin, hello.id, dialled);
             }
-            Err(_) => {
+            Err(reason) => {
                 if let Some(addr) = dialled {
                     self.contacts.failed(now, addr, &mut self.rng);
-                    self.contacts.forget(hello.id, addr);
+                    if reason == Reason::Ourselves {
+                        self.contacts.note_ourselves(addr);
+                    } else {
+                        self.contacts.forget(hello.id, addr);
+                    }
                 }
             }
         }

@@ -10,12 +10,14 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::peer::PeerKey;
-use super::{Output, Policy, Swarm};
+use super::{Output, Policy, Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::{BlockRequest, Message};
 
 /// How long a turn is kept for a peer that has not asked for the rest of its piece.
 const TURN_IDLE_MAX: Duration = Duration::from_millis(50);
+/// How long a turn keeps others waiting whose peer takes nothing: it does not read, or its pieces come from a slow disk.
+const TURN_STALL_TIME: Duration = Duration::from_millis(50);
 /// Whoever waits longer than this comes first, however much it has (others' requests time out after 20 to 25 s).
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -77,16 +79,18 @@ impl Swarm {
             };
             self.begin_turn(now, key);
         }
+        self.deadlines
+            .set_if_idle(timers::TURNS, now + TURN_STALL_TIME);
     }
 
-    /// Ends the turns of which nothing will come, and counts those for which a request waits.
+    /// Ends the turns of which nothing will come, and counts those that go on.
     fn active_turn_count(&mut self, now: Time) -> usize {
         let mut active = 0;
         let peers = &self.peers;
         self.service.turns.retain(|turn| {
             let peer = &peers[turn.peer.slot()];
             if peer.requests.iter().any(|r| r.piece == turn.piece) {
-                active += 1;
+                active += usize::from(now.since(turn.used_at) < TURN_STALL_TIME);
                 return true;
             }
             peer.requests.is_empty() && now.since(turn.used_at) < TURN_IDLE_MAX

@@ -22,8 +22,10 @@ pub(super) const CACHE_IDLE: usize = 4;
 pub(super) const STANDBY: usize = 5;
 /// Tells peers of others.
 pub(super) const EXCHANGE: usize = 6;
+/// Serves others than those who take nothing.
+pub(super) const TURNS: usize = 7;
 /// Number of kinds.
-pub(super) const KINDS: usize = 7;
+pub(super) const KINDS: usize = 8;
 
 /// Silence after which a keep-alive goes out (BEP 3 says two minutes at most; others close after 120 to 180 s).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(100);
@@ -58,6 +60,9 @@ impl Swarm {
             if self.cache.bytes() > 0 {
                 self.deadlines.set(CACHE_IDLE, now + CACHE_IDLE_AFTER);
             }
+        }
+        if self.deadlines.take_due(TURNS, now) {
+            self.serve(now);
         }
         if self.deadlines.take_due(EXCHANGE, now) {
             self.tell_of_peers(now);

@@ -36,6 +36,10 @@ const ASSEMBLY_WITHIN: Duration = Duration::from_secs(60);
 const BATCH_EVERY: Duration = Duration::from_millis(125);
 const BATCHES_AT_ONCE: u32 = 32;
 
+/// Queues that are kept for the next connection that sends, and bytes of each.
+const SPARES_MAX: usize = 64;
+const SPARE_BYTES_MAX: usize = 4 << 10;
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -221,6 +225,8 @@ pub(super) struct Conns {
     per_ip_max: u32,
     deadlines: BTreeSet<(Time, usize)>,
     commands: VecDeque<Command>,
+    /// Empty queues.
+    spares: Vec<Vec<u8>>,
 }
 
 impl Conns {
@@ -233,6 +239,7 @@ impl Conns {
             per_ip_max,
             deadlines: BTreeSet::new(),
             commands: VecDeque::new(),
+            spares: Vec::new(),
         }
     }
 
@@ -305,12 +312,15 @@ impl Conns {
 
     /// Queues a frame that `put` appends.
     pub(super) fn send(&mut self, id: ConnId, put: impl FnOnce(&mut Vec<u8>)) {
-        if let Some(conn) = self.get_mut(id)
-            && !conn.is_closing
-        {
-            put(&mut conn.queue);
-            self.commands.push_back(Command::Dirty(id));
+        let conn = self.table.get_mut(id.slot()).and_then(Option::as_deref_mut);
+        let Some(conn) = conn.filter(|conn| conn.id == id && !conn.is_closing) else {
+            return;
+        };
+        if conn.queue.capacity() == 0 {
+            conn.queue = self.spares.pop().unwrap_or_default();
         }
+        put(&mut conn.queue);
+        self.commands.push_back(Command::Dirty(id));
     }
 
     /// Queues a push for a client, unless it has too much to read already.
@@ -349,12 +359,25 @@ impl Conns {
 
     /// Gives the loop what is queued, as soon as it has room for more.
     pub(super) fn refill(&mut self, id: ConnId, out: &mut Outbox) {
-        if let Some(conn) = self.get_mut(id) {
-            if out.wants_bulk() && !conn.queue.is_empty() {
-                out.control(&conn.queue);
-                conn.queue = Vec::new();
-            }
-            conn.out_bytes = out.len();
+        let Some(conn) = self.get_mut(id) else {
+            return;
+        };
+        let queue = if out.wants_bulk() {
+            std::mem::take(&mut conn.queue)
+        } else {
+            Vec::new()
+        };
+        out.control(&queue);
+        conn.out_bytes = out.len();
+        self.spare(queue);
+    }
+
+    /// Keeps the memory of a queue for the next connection that has something to send: an idle one holds none.
+    fn spare(&mut self, mut queue: Vec<u8>) {
+        let is_small = (1..=SPARE_BYTES_MAX).contains(&queue.capacity());
+        if is_small && self.spares.len() < SPARES_MAX {
+            queue.clear();
+            self.spares.push(queue);
         }
     }
 

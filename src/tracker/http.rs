@@ -11,7 +11,7 @@ use crate::registry::{Families, Refusal};
 use crate::wire::announce::ScrapeEntry;
 use crate::wire::http::head::{HEAD_BYTES_MAX, Head, HeadDecoder, HeadError};
 use crate::wire::http::query::{HttpAnnounce, scrape_hashes};
-use crate::wire::http::reply::{AnnounceReply, PeerForm, Response, Retry, put_failure, put_scrape};
+use crate::wire::http::reply::{AnnounceBody, PeerForm, Response, Retry, put_failure, put_scrape};
 
 const OK: &str = "200 OK";
 const NOT_FOUND: &str = "404 Not Found";
@@ -46,7 +46,8 @@ impl TrackerService {
     }
 
     fn request_by_http(&mut self, now: Time, id: ConnId, head: &Head<'_>) {
-        let mut body = Vec::new();
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
         let status = match head.path {
             "/announce" => {
                 if let Err((reason, retry)) = self.announce_by_http(now, id, head.query, &mut body)
@@ -73,6 +74,7 @@ impl TrackerService {
             is_old: head.is_old,
         };
         self.conns.send(id, |out| response.put(out));
+        self.body = body;
         if !head.keeps_alive {
             self.conns.close(id, Closed::Local("as the client asked"));
         }
@@ -92,12 +94,12 @@ impl TrackerService {
         let announced = self
             .announce(now, &request.announce, source, Families::Both)
             .map_err(|refusal| (refusal.to_string(), retry(refusal)))?;
-        let reply = AnnounceReply {
+        let reply = AnnounceBody {
             interval_s: announced.interval_s,
             interval_s_min: Some(announced.interval_s_min),
             swarm: announced.swarm,
             external_ip: Some(source),
-            peers: announced.members,
+            peers: &self.peers,
             tracker_id: None,
             warning: None,
         };

@@ -25,16 +25,18 @@ use crate::reactor::{
 };
 use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
-use crate::wire::announce::Announce;
+use crate::wire::announce::{Announce, PeerList};
 use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
-use store::{Done, Job, StoreTask};
+use store::{Completed, Done, Job, StoreTask};
 use udp::ConnectionIds;
 
 /// Jobs that wait for the helper.
 const JOBS_MAX: usize = 1024;
 /// From a completion to its saving, so that many are saved at once.
 const SAVE_AFTER: Duration = Duration::from_secs(2);
+/// The same of foreign members, who are only counted: there may be many of them all the time.
+const SAVE_DOWNLOADS_AFTER: Duration = Duration::from_secs(60);
 /// The same after the disk failed.
 const SAVE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// How often old completions are looked for.
@@ -172,11 +174,17 @@ struct TrackerService {
     conns: Conns,
     infos: Infos,
     connection_ids: ConnectionIds,
+    /// Whom the announce that was taken last names; kept for its memory.
+    peers: PeerList,
+    /// The body of the last answer by HTTP; kept for its memory.
+    body: Vec<u8>,
     folder: Option<Arc<KeptFolder>>,
     workers: Workers<StoreTask>,
     done: Vec<Done>,
     /// The version of the completions that are on disk, or on their way there.
-    saved_version: u64,
+    saved_version: (u64, u64),
+    /// Whether the last saving came to its end.
+    is_disk_well: bool,
     save_at: Option<Time>,
     expire_at: Time,
 }
@@ -201,10 +209,13 @@ impl TrackerService {
             conns: Conns::new(config.conns_per_ip_max),
             infos: Infos::default(),
             connection_ids: ConnectionIds::new()?,
+            peers: PeerList::default(),
+            body: Vec::new(),
             folder,
             workers: Workers::start("helper", 1, JOBS_MAX, wake)?,
             done: Vec::new(),
-            saved_version: 0,
+            saved_version: (0, 0),
+            is_disk_well: true,
             save_at: None,
             expire_at: Time::ZERO,
         })
@@ -222,11 +233,12 @@ impl TrackerService {
                 Err(refusal) => log::warn!("{hash} is skipped: {refusal}"),
             }
         }
-        store::load_completions(&folder, |hash, completion| {
-            self.registry.restore_completion(hash, completion);
+        store::load_completions(&folder, |hash, completed| match completed {
+            Completed::Native(completion) => self.registry.restore_completion(hash, completion),
+            Completed::Foreign(count) => self.registry.restore_downloads(hash, count),
         });
         self.registry.expire_completions(wall_secs());
-        self.saved_version = self.registry.completions_version();
+        self.saved_version = self.completions_version();
         Ok(())
     }
 
@@ -257,7 +269,7 @@ impl TrackerService {
         }
     }
 
-    /// Takes an announce that came over HTTP or UDP.
+    /// Takes an announce that came over HTTP or UDP; whom to dial is in `peers` then.
     fn announce(
         &mut self,
         now: Time,
@@ -265,21 +277,42 @@ impl TrackerService {
         source: IpAddr,
         families: Families,
     ) -> Result<Announced, Refusal> {
-        let mut announced = self.registry.announce(now, announce, source, families)?;
+        let mut announced =
+            self.registry
+                .announce(now, announce, source, families, &mut self.peers)?;
         self.tell(std::mem::take(&mut announced.told));
         Ok(announced)
     }
 
     /// Has completions saved soon, if there are new ones.
     fn note_completions(&mut self, now: Time) {
-        let is_news = self.registry.completions_version() != self.saved_version;
-        if is_news && self.folder.is_some() && self.save_at.is_none() {
-            self.save_at = Some(now + SAVE_AFTER);
+        let version = self.completions_version();
+        if version == self.saved_version || self.folder.is_none() {
+            return;
         }
+        let after = if version.0 == self.saved_version.0 {
+            SAVE_DOWNLOADS_AFTER
+        } else {
+            SAVE_AFTER
+        };
+        let at = *self.save_at.get_or_insert(now + after);
+        self.save_at = Some(if self.is_disk_well {
+            at.min(now + after)
+        } else {
+            at
+        });
+    }
+
+    /// Changes with the completions of native members, and with those of foreign ones.
+    fn completions_version(&self) -> (u64, u64) {
+        (
+            self.registry.completions_version(),
+            self.registry.downloads_version(),
+        )
     }
 
     fn save_completions(&mut self, now: Time) {
-        let version = self.registry.completions_version();
+        let version = self.completions_version();
         self.save_at = match self.submit(self.completions_job()) {
             Ok(()) => None,
             Err(_) => return self.save_at = Some(now + SAVE_AFTER),
@@ -288,12 +321,16 @@ impl TrackerService {
     }
 
     fn completions_job(&self) -> Job {
-        let completions = self.registry.completions();
-        Job::SaveCompletions(completions.map(|(hash, c)| (hash, c.clone())).collect())
+        let native = self.registry.completions();
+        let native = native.map(|(hash, completion)| (hash, Completed::Native(completion.clone())));
+        let foreign = self.registry.downloads();
+        let foreign = foreign.map(|(hash, count)| (hash, Completed::Foreign(count)));
+        Job::SaveCompletions(native.chain(foreign).collect())
     }
 
     /// The completions were saved, or not.
     fn saved_completions(&mut self, now: Time, outcome: io::Result<()>) {
+        self.is_disk_well = outcome.is_ok();
         if let Err(error) = outcome {
             log::error!("completions are not saved: {error}");
             self.save_at = Some(now + SAVE_AGAIN_AFTER);
@@ -302,7 +339,7 @@ impl TrackerService {
 
     /// Lets the helper finish, and saves the completions. What a client registered and was not told of is kept as well.
     fn finish(self) -> io::Result<()> {
-        let is_news = self.registry.completions_version() != self.saved_version;
+        let is_news = self.completions_version() != self.saved_version;
         let is_unsaved = self.folder.is_some() && (is_news || self.save_at.is_some());
         let job = is_unsaved.then(|| self.completions_job());
         self.workers.shutdown(Shutdown::Finish);
@@ -358,6 +395,7 @@ impl Service for TrackerService {
         reply: &mut Vec<u8>,
     ) {
         self.take_datagram(now, from, bytes, reply);
+        self.note_completions(now);
     }
 
     fn closed(&mut self, _now: Time, id: ConnId, why: Closed) {

@@ -198,7 +198,7 @@ impl TrackerService {
             Request::BadPeer(report) => self.bad_peer(id, client, request_id, &report)?,
             Request::Ping(number) => self.reply(id, request_id, &Reply::Pong(number)),
             Request::Lookup { by, key } => {
-                let entries = self.registry.lookup(by, &key);
+                let entries = self.registry.lookup(by, &key)?;
                 let reply = Reply::Lookup(List::lent(&entries));
                 self.conns.send(id, |out| reply.encode(request_id, out));
             }

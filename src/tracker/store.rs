@@ -1,7 +1,8 @@
 //! What the tracker keeps on disk, and what the one helper thread does.
 //!
 //! Owns the form of the state folder: `<info-hash>.torrent` per content, a metainfo file that any client reads, with our
-//! own keys beside `info`; and `completions`, one JSON object per line. Never decides what is registered.
+//! own keys beside `info`; and `completions`, one JSON object per line: a member that completed, or how often foreign ones
+//! did. Never decides what is registered.
 //!
 //! A file that is torn, corrupt or none of ours is reported with its path and left alone.
 
@@ -41,6 +42,15 @@ pub(super) struct InfoPlace {
     pub(super) offset: u64,
 }
 
+/// What is kept of those who completed a content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Completed {
+    /// A native member.
+    Native(Completion),
+    /// So many foreign ones.
+    Foreign(u32),
+}
+
 /// What the helper does.
 #[derive(Debug)]
 pub(super) enum Job {
@@ -63,7 +73,7 @@ pub(super) enum Job {
         len: usize,
     },
     /// Keep the completions.
-    SaveCompletions(Vec<(InfoHash, Completion)>),
+    SaveCompletions(Vec<(InfoHash, Completed)>),
 }
 
 /// A content that is about to be registered.
@@ -273,33 +283,79 @@ fn load_content(
 
 /// One line of the completions.
 #[derive(Debug, Serialize, Deserialize)]
-struct Line {
-    info_hash: String,
-    peer_id: String,
-    host: String,
-    completed_at: u64,
+#[serde(untagged)]
+enum Line {
+    Native {
+        info_hash: String,
+        peer_id: String,
+        host: String,
+        completed_at: u64,
+    },
+    Foreign {
+        info_hash: String,
+        foreign_downloads: u32,
+    },
+}
+
+impl Line {
+    fn new(hash: InfoHash, completed: &Completed) -> Self {
+        let info_hash = hash.to_string();
+        match completed {
+            Completed::Native(completion) => Self::Native {
+                info_hash,
+                peer_id: hex(&completion.peer_id.0),
+                host: completion.host.to_string(),
+                completed_at: completion.completed_at,
+            },
+            Completed::Foreign(count) => Self::Foreign {
+                info_hash,
+                foreign_downloads: *count,
+            },
+        }
+    }
+
+    fn read(self) -> Option<(InfoHash, Completed)> {
+        match self {
+            Self::Native {
+                info_hash,
+                peer_id,
+                host,
+                completed_at,
+            } => {
+                // A peer id has as many digits as an info-hash.
+                let peer_id: InfoHash = peer_id.parse().ok()?;
+                let completion = Completion {
+                    peer_id: PeerId(peer_id.0),
+                    host: host.into(),
+                    completed_at,
+                };
+                Some((info_hash.parse().ok()?, Completed::Native(completion)))
+            }
+            Self::Foreign {
+                info_hash,
+                foreign_downloads,
+            } => Some((
+                info_hash.parse().ok()?,
+                Completed::Foreign(foreign_downloads),
+            )),
+        }
+    }
 }
 
 fn save_completions(
     folder: &KeptFolder,
-    completions: Vec<(InfoHash, Completion)>,
+    completions: Vec<(InfoHash, Completed)>,
 ) -> io::Result<()> {
     let mut text = Vec::new();
-    for (hash, completion) in completions {
-        let line = Line {
-            info_hash: hash.to_string(),
-            peer_id: hex(&completion.peer_id.0),
-            host: completion.host.to_string(),
-            completed_at: completion.completed_at,
-        };
-        serde_json::to_writer(&mut text, &line)?;
+    for (hash, completed) in completions {
+        serde_json::to_writer(&mut text, &Line::new(hash, &completed))?;
         text.push(b'\n');
     }
     folder.write(COMPLETIONS_NAME, &text)
 }
 
 /// Calls `found` with every completion that the folder keeps; says on the log what cannot be read.
-pub(super) fn load_completions(folder: &KeptFolder, mut found: impl FnMut(InfoHash, Completion)) {
+pub(super) fn load_completions(folder: &KeptFolder, mut found: impl FnMut(InfoHash, Completed)) {
     let bytes = match folder.read(COMPLETIONS_NAME, COMPLETIONS_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return,
@@ -308,7 +364,7 @@ pub(super) fn load_completions(folder: &KeptFolder, mut found: impl FnMut(InfoHa
     let mut unread = 0;
     for line in bytes.split(|&byte| byte == b'\n') {
         match parse_line(line) {
-            Some((hash, completion)) => found(hash, completion),
+            Some((hash, completed)) => found(hash, completed),
             None => unread += usize::from(!line.is_empty()),
         }
     }
@@ -318,16 +374,8 @@ pub(super) fn load_completions(folder: &KeptFolder, mut found: impl FnMut(InfoHa
     }
 }
 
-fn parse_line(line: &[u8]) -> Option<(InfoHash, Completion)> {
-    let line: Line = serde_json::from_slice(line).ok()?;
-    // A peer id has as many digits as an info-hash.
-    let peer_id: InfoHash = line.peer_id.parse().ok()?;
-    let completion = Completion {
-        peer_id: PeerId(peer_id.0),
-        host: line.host.into(),
-        completed_at: line.completed_at,
-    };
-    Some((line.info_hash.parse().ok()?, completion))
+fn parse_line(line: &[u8]) -> Option<(InfoHash, Completed)> {
+    serde_json::from_slice::<Line>(line).ok()?.read()
 }
 
 /// Opens the state folder.
@@ -422,12 +470,15 @@ mod tests {
             completed_at: at,
         };
         let all: Vec<_> = (1..4)
-            .map(|at| (InfoHash([5; 20]), completion(at)))
+            .map(|at| match at {
+                2 => (InfoHash([6; 20]), Completed::Foreign(77)),
+                _ => (InfoHash([5; 20]), Completed::Native(completion(at))),
+            })
             .collect();
         save_completions(&folder, all.clone()).expect("saved");
         let load = || {
             let mut found = Vec::new();
-            load_completions(&folder, |hash, completion| found.push((hash, completion)));
+            load_completions(&folder, |hash, completed| found.push((hash, completed)));
             found
         };
         assert_eq!(load(), all);

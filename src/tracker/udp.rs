@@ -11,9 +11,9 @@ use siphasher::sip::SipHasher24;
 
 use super::TrackerService;
 use crate::base::Time;
-use crate::registry::Families;
+use crate::registry::{Families, Refusal};
 use crate::wire::announce::Announce;
-use crate::wire::udp::{AnnounceReply, Reply, ReplyBody, Request, RequestBody, peers_max};
+use crate::wire::udp::{AnnounceAnswer, Reply, ReplyBody, Request, RequestBody, peers_max};
 
 /// How long the ids of one kind are given out; they are good for that long again (BEP 15).
 const PERIOD_S: u64 = 60;
@@ -83,7 +83,12 @@ impl TrackerService {
                 connection_id,
                 announce,
                 ..
-            } if is_good(connection_id) => self.announce_by_udp(now, announce, ip),
+            } if is_good(connection_id) => {
+                match self.announce_by_udp(now, transaction, announce, ip, out) {
+                    Ok(()) => return,
+                    Err(refusal) => ReplyBody::Error(refusal.to_string()),
+                }
+            }
             RequestBody::Scrape {
                 connection_id,
                 hashes,
@@ -96,23 +101,30 @@ impl TrackerService {
         Reply { transaction, body }.put(out);
     }
 
-    fn announce_by_udp(&mut self, now: Time, mut announce: Announce, ip: IpAddr) -> ReplyBody {
+    /// Takes an announce, and writes the answer straight to its place.
+    fn announce_by_udp(
+        &mut self,
+        now: Time,
+        transaction: u32,
+        mut announce: Announce,
+        ip: IpAddr,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Refusal> {
         let fits = peers_max(ip.is_ipv6()) as u32;
         announce.want = Some(announce.want.map_or(fits, |want| want.min(fits)));
-        let is_v6 = ip.is_ipv6();
-        match self.announce(now, &announce, ip, Families::Same) {
-            Ok(announced) => ReplyBody::Announce(AnnounceReply {
-                interval_s: announced.interval_s,
-                leechers: announced.swarm.incomplete,
-                seeders: announced.swarm.complete,
-                peers: announced
-                    .members
-                    .into_iter()
-                    .filter(|peer| peer.addr.is_ipv6() == is_v6)
-                    .collect(),
-            }),
-            Err(refusal) => ReplyBody::Error(refusal.to_string()),
-        }
+        let announced = self.announce(now, &announce, ip, Families::Same)?;
+        let answer = AnnounceAnswer {
+            transaction,
+            interval_s: announced.interval_s,
+            swarm: announced.swarm,
+            // Those of the other family are of somebody on this machine who said to be elsewhere.
+            records: match ip {
+                IpAddr::V4(_) => &self.peers.v4,
+                IpAddr::V6(_) => &self.peers.v6,
+            },
+        };
+        answer.put(out);
+        Ok(())
     }
 }
 

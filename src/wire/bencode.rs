@@ -173,12 +173,18 @@ impl<'a> Dictionary<'a> {
 
 /// Appends an integer.
 pub fn put_int(out: &mut Vec<u8>, value: i64) {
-    put_display(out, format_args!("i{value}e"));
+    out.push(b'i');
+    if value < 0 {
+        out.push(b'-');
+    }
+    put_decimal(out, value.unsigned_abs());
+    out.push(b'e');
 }
 
 /// Appends a text.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    put_display(out, format_args!("{}:", bytes.len()));
+    put_decimal(out, bytes.len() as u64);
+    out.push(b':');
     out.extend_from_slice(bytes);
 }
 
@@ -389,8 +395,19 @@ fn decimal(
     Err(BencodeError::Truncated)
 }
 
-fn put_display(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
-    std::io::Write::write_fmt(out, text).expect("writing to a Vec cannot fail");
+/// Appends the digits of a number.
+pub(in crate::wire) fn put_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ pub mod peer_exchange;
 pub mod torrent;
 pub mod udp;
 pub mod url;
+pub mod utp;
 
 use std::fmt;
 

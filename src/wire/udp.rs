@@ -293,6 +293,37 @@ pub struct AnnounceReply {
     pub peers: Vec<AnnouncedPeer>,
 }
 
+/// The answer to an announce, as a tracker writes it: its peers are records already.
+#[derive(Clone, Copy, Debug)]
+pub struct AnnounceAnswer<'a> {
+    /// That of the request.
+    pub transaction: u32,
+    /// Seconds until the next announce.
+    pub interval_s: u32,
+    /// The figures of the swarm.
+    pub swarm: ScrapeEntry,
+    /// The others, 6 or 18 bytes each after the family of the socket; [`peers_max`] at most.
+    pub records: &'a [u8],
+}
+
+impl AnnounceAnswer<'_> {
+    /// Appends the datagram.
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let mut head = [0; ANNOUNCE_REPLY_BYTES];
+        for (place, number) in head.chunks_exact_mut(4).zip([
+            action::ANNOUNCE,
+            self.transaction,
+            self.interval_s,
+            self.swarm.incomplete,
+            self.swarm.complete,
+        ]) {
+            place.copy_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(&head);
+        out.extend_from_slice(self.records);
+    }
+}
+
 impl Reply {
     /// Appends the datagram.
     pub fn put(&self, out: &mut Vec<u8>) {

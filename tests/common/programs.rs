@@ -17,6 +17,8 @@ pub(crate) enum Program {
     Libtorrent,
     /// As `transmission-cli`.
     Transmission,
+    /// As `transmission-daemon`, which `transmission-remote` tells what to do; on a machine of its own.
+    Daemon,
 }
 
 pub(crate) const PROGRAMS: [Program; 3] =
@@ -39,6 +41,7 @@ impl Program {
             Self::Aria2 => "aria2",
             Self::Libtorrent => "python3-libtorrent",
             Self::Transmission => "transmission-cli",
+            Self::Daemon => "transmission-daemon",
         }
     }
 
@@ -47,6 +50,7 @@ impl Program {
             Self::Aria2 => ("aria2c", &["--version"]),
             Self::Libtorrent => (PYTHON, &["-c", "import libtorrent"]),
             Self::Transmission => ("transmission-cli", &["--version"]),
+            Self::Daemon => ("transmission-daemon", &["--version"]),
         };
         runs(Command::new(program).args(args))
     }
@@ -62,7 +66,19 @@ impl Program {
             Self::Aria2 => aria2(task),
             Self::Libtorrent => libtorrent(task),
             Self::Transmission => transmission(task),
+            Self::Daemon => daemon(task),
         }
+    }
+
+    /// What tells it of the torrent, where it is not started with one: to be tried until it succeeds.
+    pub(crate) fn order(self, task: &Task<'_>) -> Option<Command> {
+        if self != Self::Daemon {
+            return None;
+        }
+        let mut command = Command::new("transmission-remote");
+        command.arg("--add").arg(task.torrent);
+        command.arg("--download-dir").arg(task.folder);
+        Some(command)
     }
 }
 
@@ -129,17 +145,32 @@ fn libtorrent(task: &Task<'_>) -> Command {
 }
 
 fn transmission(task: &Task<'_>) -> Command {
-    let config = task.folder.with_extension("transmission");
-    std::fs::create_dir_all(&config).expect("a folder");
-    let settings = r#"{ "dht-enabled": false, "lpd-enabled": false }"#;
-    std::fs::write(config.join("settings.json"), settings).expect("written");
-    let mut command = Command::new("transmission-cli");
-    // What it says of its peers goes to this descriptor.
-    command.env("TR_DEBUG_FD", "2");
-    command.arg("--config-dir").arg(config).arg("--no-portmap");
+    let mut command = of_transmission("transmission-cli", "", task);
     let port = task.listen.port().to_string();
     command.args(["--port", &port]);
     command.arg("--download-dir").arg(task.folder);
     command.arg(task.torrent);
+    command
+}
+
+fn daemon(task: &Task<'_>) -> Command {
+    // By uTP it gives up for a quarter of an hour whoever does not speak it, and waits to be dialled.
+    let more = r#", "utp-enabled": false"#;
+    let mut command = of_transmission("transmission-daemon", more, task);
+    let port = task.listen.port().to_string();
+    command.args(["--foreground", "--no-auth", "--peerport", &port]);
+    command
+}
+
+/// What its programs have in common.
+fn of_transmission(program: &str, more: &str, task: &Task<'_>) -> Command {
+    let config = task.folder.with_extension("transmission");
+    std::fs::create_dir_all(&config).expect("a folder");
+    let settings = format!(r#"{{ "dht-enabled": false, "lpd-enabled": false{more} }}"#);
+    std::fs::write(config.join("settings.json"), settings).expect("written");
+    let mut command = Command::new(program);
+    // What it says of its peers goes to this descriptor.
+    command.env("TR_DEBUG_FD", "2");
+    command.arg("--config-dir").arg(config).arg("--no-portmap");
     command
 }

@@ -10,7 +10,7 @@ use shoal::wire::http::reply::AnnounceOutcome;
 use crate::client::{
     Http, announce, at_v4, at_v6, encoded, ports, start, start_with_content, target,
 };
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, peer_id};
 
 fn reason(outcome: AnnounceOutcome) -> String {
     match outcome {
@@ -63,6 +63,8 @@ fn members_are_told_of_one_another_in_the_form_that_they_ask_for() {
         incomplete: 1,
     };
     assert_eq!(second.swarm, swarm);
+    let mut native = tracker.client(10);
+    native.join(hash, 8, false);
     for (more, with_ids) in [
         ("&compact=1", false),
         ("&compact=0", true),
@@ -71,11 +73,14 @@ fn members_are_told_of_one_another_in_the_form_that_they_ask_for() {
         let reply = http.announce_with(&announce(hash, 3), more);
         assert_eq!(
             ports(reply.peers.iter().map(|peer| peer.addr)),
-            [1001, 1002]
+            [1001, 1002, 1010]
         );
+        // What calls itself what is known of native members only.
         let ids = reply.peers.iter().filter_map(|peer| peer.peer_id);
-        assert_eq!(ids.count(), if with_ids { 2 } else { 0 }, "{more}");
+        let expected = with_ids.then_some(peer_id(10));
+        assert!(ids.eq(expected), "{more}");
     }
+    drop(native);
     let nobody = http.announce_with(&announce(hash, 3), "&numwant=0");
     assert_eq!(nobody.peers, []);
     let mut stopped = announce(hash, 2);

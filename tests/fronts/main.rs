@@ -10,5 +10,7 @@ mod harness;
 mod hostile;
 mod http;
 mod programs;
+#[path = "../common/storm.rs"]
+mod storm;
 mod swarm;
 mod udp;

@@ -24,7 +24,7 @@ failed=()
 for target in "${targets[@]}"; do
     printf '%-14s %s s ' "$target" "$seconds"
     log=$out/$target.log
-    if "$programs/$target" "$out/corpus/$target" -max_total_time="$seconds" -max_len=20000 \
+    if "$programs/$target" "$out/corpus/$target" -max_total_time="$seconds" -max_len=4096 \
         -timeout=10 -rss_limit_mb=1024 -artifact_prefix="$out/crashes/$target-" >"$log" 2>&1; then
         sed -n 's/^Done \([0-9]*\) runs.*/\1 inputs/p' "$log"
     else

@@ -7,7 +7,7 @@ pub(crate) fn complaints(program: Program, lines: &[String]) -> Vec<&String> {
     let complains = match program {
         Program::Aria2 => aria2,
         Program::Libtorrent => libtorrent,
-        Program::Transmission => transmission,
+        Program::Transmission | Program::Daemon => transmission,
     };
     lines.iter().filter(|line| complains(line)).collect()
 }
@@ -25,6 +25,8 @@ fn aria2(line: &str) -> bool {
         // Two conns between one pair.
         "same Peer ID",
         "Same Peer ID",
+        // It has the info dictionary of a magnet link by now, and has not begun with the content yet.
+        "Unknown info hash",
         // The other one has closed the conn or left.
         "Got EOF from peer",
         "Connection reset by peer",

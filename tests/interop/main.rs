@@ -6,6 +6,7 @@ mod complaints;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/content.rs"]
 mod content;
+mod links;
 mod loopback;
 mod mixed;
 mod net;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::content::file;
 use crate::net::{Net, has_spaces};
-use crate::programs;
+use crate::programs::{self, Program};
 use crate::scene::{ARIA2, Client, LIBTORRENT, Scene, TRANSMISSION};
 
 const LEN: usize = (12 << 20) + 4321;
@@ -15,7 +15,7 @@ fn make(path: &Path) {
 
 #[test]
 fn the_programs_that_are_tried_are_named() {
-    for program in programs::PROGRAMS {
+    for program in programs::PROGRAMS.into_iter().chain([Program::Daemon]) {
         programs::name_what_is_tried("the peer", program.package(), program.is_here());
     }
     programs::name_what_is_tried("the peer", "machines of their own", has_spaces());

@@ -10,4 +10,9 @@ mod disks;
 mod failures;
 mod hostile;
 mod large;
+mod magnet;
+mod malformed;
+#[path = "../common/storm.rs"]
+mod storm;
 mod trackers;
+mod utp;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use shoal::base::Time;
 use shoal::registry::{Announced, Families};
-use shoal::wire::announce::{Announce, AnnounceEvent, AnnouncedPeer, ScrapeEntry};
+use shoal::wire::announce::{Announce, AnnounceEvent, PeerList, ScrapeEntry};
 
 use super::*;
+
+/// What stands where a foreign member would say what it calls itself.
+pub(crate) const NO_PEER_ID: PeerId = PeerId([0; 20]);
 
 /// The foreign members of one content.
 #[derive(Default)]
@@ -32,7 +35,6 @@ static NOBODY: Swarm = Swarm {
 #[derive(Clone, Copy)]
 pub(crate) struct Foreigner {
     pub(crate) addr: SocketAddr,
-    pub(crate) peer_id: PeerId,
     pub(crate) is_seed: bool,
     is_upload_only: bool,
     /// Seconds since 1970.
@@ -72,8 +74,7 @@ impl Model {
     pub(crate) fn supersede(&mut self, client: usize, hash: InfoHash) {
         let known = &self.clients[client];
         if let Some(swarm) = self.foreign.get_mut(&hash) {
-            let is_it = |m: &Foreigner| m.addr == known.addr() && m.peer_id == known.peer_id;
-            swarm.members.retain(|member| !is_it(member));
+            swarm.members.retain(|member| member.addr != known.addr());
         }
     }
 
@@ -83,6 +84,12 @@ impl Model {
             .poll_timeout()
             .is_some_and(|at| at <= self.time());
         assert_eq!(is_due, self.registry.poll_timeout().is_some());
+        // As often as it asks for, and for the last time now.
+        while let Some(at) = self.registry.poll_timeout()
+            && at + Duration::from_secs(60) <= self.time()
+        {
+            self.registry.handle_timeout(at);
+        }
         self.registry.handle_timeout(self.time());
         let now = self.now;
         for swarm in self.foreign.values_mut() {
@@ -143,9 +150,10 @@ impl Model {
         let (announce, source) = self.random_announce();
         let hash = announce.info_hash;
         let families = [Families::Both, Families::Same][self.rng.below(2)];
+        let mut peers = PeerList::default();
         let outcome = self
             .registry
-            .announce(self.time(), &announce, source, families);
+            .announce(self.time(), &announce, source, families, &mut peers);
         let at = self.contents.iter().position(|c| c.facts.hash == hash);
         if at.is_none() && !self.is_open {
             return assert_eq!(outcome, Err(Refusal::NotFound("the content")));
@@ -161,9 +169,8 @@ impl Model {
         let is_new = self.enter_foreigner(&announce, addr, at, interval);
         let figures = self.figures(hash).unwrap_or_default();
         assert_eq!(announced.swarm, figures);
-        let peers = &announced.members;
-        self.check_announced(&announce, addr, at, families, peers);
-        self.check_told_of(is_new, &announce, addr, at, &announced);
+        self.check_announced(&announce, addr, at, families, &peers);
+        self.check_told_of(is_new, &announce, addr, at, &announced, &peers);
     }
 
     fn interval(&self, hash: InfoHash, at: Option<usize>) -> u32 {
@@ -188,8 +195,7 @@ impl Model {
         let hash = announce.info_hash;
         if announce.event == AnnounceEvent::Stopped {
             if let Some(swarm) = self.foreign.get_mut(&hash) {
-                let is_it = |m: &Foreigner| m.addr == addr && m.peer_id == announce.peer_id;
-                swarm.members.retain(|member| !is_it(member));
+                swarm.members.retain(|member| member.addr != addr);
             }
             return false;
         }
@@ -216,10 +222,11 @@ impl Model {
         }
         swarm.members.push(Foreigner {
             addr,
-            peer_id: announce.peer_id,
             is_seed: announce.left == 0,
             is_upload_only: announce.event == AnnounceEvent::Paused,
-            until: self.now + u64::from(2 * interval.max(300) + 60),
+            // To the end of the minute.
+            until: EPOCH
+                + (self.now - EPOCH + u64::from(2 * interval.max(300) + 60)).div_ceil(60) * 60,
         });
         before.is_none()
     }
@@ -231,30 +238,35 @@ impl Model {
         addr: SocketAddr,
         at: Option<usize>,
         families: Families,
-        named: &[AnnouncedPeer],
+        named: &PeerList,
     ) {
-        let only_fetching = announce.left == 0 || announce.event == AnnounceEvent::Paused;
+        // One that begins and moved nothing may say that it misses nothing because it does not know how much there is.
+        let may_be_empty = announce.event == AnnounceEvent::Started
+            && announce.uploaded == 0
+            && announce.downloaded == 0;
+        let only_fetching =
+            announce.left == 0 && !may_be_empty || announce.event == AnnounceEvent::Paused;
         let is_of_use = |ip: IpAddr| {
             is_in_reach(addr.ip(), ip)
                 && (families == Families::Both || ip.is_ipv6() == addr.is_ipv6())
         };
         let is_withheld =
             |other: SocketAddr| at.is_some_and(|at| self.contents[at].withheld.contains(&other));
-        let mut rest: Vec<(SocketAddr, PeerId)> = Vec::new();
+        let mut rest: Vec<(SocketAddr, Option<PeerId>)> = Vec::new();
         for member in at.iter().flat_map(|&at| &self.contents[at].members) {
             let known = self.clients.iter().find(|known| known.key == member.client);
             let known = known.expect("a member is a client");
             if known.port != 0 && !(only_fetching && (member.is_seed() || member.is_upload_only)) {
-                rest.push((known.addr(), known.peer_id));
+                rest.push((known.addr(), Some(known.peer_id)));
             }
         }
         for other in &self.foreign_of(announce.info_hash).members {
             if other.addr != addr && !(only_fetching && other.is_content()) {
-                rest.push((other.addr, other.peer_id));
+                rest.push((other.addr, None));
             }
         }
         rest.retain(|(other, peer_id)| {
-            *peer_id != announce.peer_id && is_of_use(other.ip()) && !is_withheld(*other)
+            *peer_id != Some(announce.peer_id) && is_of_use(other.ip()) && !is_withheld(*other)
         });
         let want = match announce.event {
             AnnounceEvent::Stopped => 0,
@@ -265,10 +277,13 @@ impl Model {
             want.min(rest.len()),
             "as many as wanted and there"
         );
-        for peer in named {
-            let place = rest
-                .iter()
-                .position(|&(addr, peer_id)| (addr, Some(peer_id)) == (peer.addr, peer.peer_id));
+        let natives: Vec<_> = rest
+            .iter()
+            .filter_map(|(addr, id)| Some((*addr, (*id)?)))
+            .collect();
+        assert!(named.ids.iter().all(|named| natives.contains(named)));
+        for peer in named.iter() {
+            let place = rest.iter().position(|&(addr, _)| addr == peer.addr);
             rest.swap_remove(place.expect("named once, and may be"));
         }
     }
@@ -280,6 +295,7 @@ impl Model {
         addr: SocketAddr,
         at: Option<usize>,
         announced: &Announced,
+        peers: &PeerList,
     ) {
         let Some(at) = at.filter(|&at| is_new && !self.contents[at].withheld.contains(&addr))
         else {
@@ -301,13 +317,7 @@ impl Model {
                 known.expect("known").peer_id
             })
             .collect();
-        let swarm = self.foreign_of(announce.info_hash);
-        let is_foreign = |peer: &&AnnouncedPeer| {
-            let mut members = swarm.members.iter();
-            members.any(|m| (m.addr, Some(m.peer_id)) == (peer.addr, peer.peer_id))
-        };
-        let natives = announced.members.iter().filter(|peer| !is_foreign(peer));
-        let natives: Vec<_> = natives.filter_map(|peer| peer.peer_id).collect();
+        let natives: Vec<_> = peers.ids.iter().map(|(_, id)| *id).collect();
         assert_eq!(told, natives);
     }
 

@@ -479,9 +479,11 @@ proptest! {
 
     #[test]
     fn an_http_reply_survives(
-        addrs in proptest::collection::vec(any_addr(), 0..60),
+        mut addrs in proptest::collection::vec(any_addr(), 0..60),
         numbers in any::<[u32; 4]>(),
     ) {
+        // Those of IPv4 are listed first.
+        addrs.sort_by_key(SocketAddr::is_ipv6);
         let peers: Vec<_> = addrs.into_iter().map(|addr| AnnouncedPeer {
             addr,
             peer_id: Some(PeerId(*PEER_ID)),

@@ -28,6 +28,8 @@ pub(super) struct Link {
     pub refusal_count: u32,
     /// How often its address had failed when the link came up.
     pub failure_count: u32,
+    /// A piece came of it.
+    pub has_delivered: bool,
     /// How often it was asked alone.
     pub sole_count: u32,
     pub is_leaving: bool,

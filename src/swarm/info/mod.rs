@@ -283,6 +283,7 @@ impl InfoFetch {
             refused_until: None,
             refusal_count: 0,
             failure_count: self.contacts.failure_count(hello.remote),
+            has_delivered: false,
             sole_count: 0,
             is_leaving: false,
         };
@@ -357,6 +358,7 @@ impl InfoFetch {
             return self.disconnect(key, Reason::Unrequested);
         };
         link.waiting_since = now;
+        link.has_delivered = true;
         let (source, claimed) = (link.source(key), link.claim);
         if claimed != Some(size) {
             self.take_back(claimed, asked);

@@ -450,24 +450,33 @@ fn links_are_limited_and_one_to_a_peer() {
 }
 
 #[test]
-fn of_two_conns_between_a_pair_the_one_dialled_by_the_greater_id_stays() {
-    for (own, kept) in [(200, true), (0, false)] {
-        let mut fetch = InfoFetch::new(InfoHash([0; 20]), PeerId([own; 20]), 1);
-        let theirs = accepted(&mut fetch, 1).expect("room");
-        let addrs = [([10, 0, 0, 1], 7).into()];
-        fetch.handle_input(Time::ZERO, InfoInput::Found { addrs: &addrs });
-        let hello = Hello {
-            id: PeerId([1; 20]),
-            remote: addrs[0],
-            dialled: true,
+fn of_two_conns_between_a_pair_the_same_one_stays_as_in_a_swarm() {
+    let native = |number: u8| PeerId::from_random([number; 12]);
+    // The one that the greater id dialled among our own; with others the one that was greeted first.
+    let cases = [
+        (native(2), native(1), 5, true),
+        (native(0), native(1), 5, false),
+        (native(0), PeerId([9; 20]), 5, false),
+        (native(0), PeerId([9; 20]), 1, true),
+    ];
+    for (own, id, greeted_at, second_stays) in cases {
+        let mut fetch = InfoFetch::new(InfoHash([0; 20]), own, 1);
+        let addr = ([10, 0, 0, 1], 7).into();
+        fetch.handle_input(Time::ZERO, InfoInput::Found { addrs: &[addr] });
+        let hello = |dialled, greeted_at| Hello {
+            id,
+            remote: addr,
+            dialled,
             fast: false,
-            greeted_at: Time::ZERO,
+            greeted_at: Time::from_nanos(greeted_at),
         };
-        assert_eq!(fetch.connect(Time::ZERO, hello).is_ok(), kept);
+        let first = fetch.connect(Time::ZERO, hello(false, 2)).expect("room");
+        let second = fetch.connect(Time::ZERO, hello(true, greeted_at));
+        assert_eq!(second.is_ok(), second_stays);
         let outputs: Vec<_> = std::iter::from_fn(|| fetch.poll_output()).collect();
-        let (peer, reason) = (theirs, Reason::Duplicate);
+        let (peer, reason) = (first, Reason::Duplicate);
         let closes = outputs.contains(&InfoOutput::Disconnect { peer, reason });
-        assert_eq!(closes, kept);
+        assert_eq!(closes, second_stays);
     }
 }
 

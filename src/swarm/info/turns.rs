@@ -12,7 +12,7 @@ const TURN_TIME: Duration = Duration::from_secs(15);
 /// Doublings after which a turn grows no more: two hours.
 const TURN_DOUBLINGS_MAX: u32 = 9;
 /// One choice in so many is made blindly.
-const BLIND_ONE_IN: usize = 4;
+const BLIND_ONE_IN: usize = 8;
 
 impl InfoFetch {
     /// Forgets what nobody claims, and lets what waits have its turn.
@@ -77,13 +77,16 @@ impl InfoFetch {
         }
         let last = claim.sole.take().map(|sole| sole.key);
         let candidates = self.links.iter().filter(|(_, link)| may(link));
-        let mut candidates: Vec<(u32, u32, usize)> = candidates
-            .map(|(slot, link)| (link.failure_count, link.sole_count, slot))
+        let mut candidates: Vec<(bool, u32, u32, usize)> = candidates
+            .map(|(slot, link)| {
+                let is_mute = !link.has_delivered;
+                (is_mute, link.failure_count, link.sole_count, slot)
+            })
             .collect();
         candidates.sort_unstable();
         // Whatever a liar does to look like the best choice, at times the choice is a blind one.
         let best = candidates.first();
-        let Some(&(_, _, slot)) = (match self.rng.below(BLIND_ONE_IN) {
+        let Some(&(_, _, _, slot)) = (match self.rng.below(BLIND_ONE_IN) {
             0 => self.rng.pick(&candidates),
             _ => best,
         }) else {

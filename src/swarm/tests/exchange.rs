@@ -184,6 +184,27 @@ fn links_and_ourselves_are_not_dialled_because_somebody_told_of_them() {
 }
 
 #[test]
+fn ourselves_we_dial_only_once_however_many_tell_of_us() {
+    let mut rig = Rig::getter(1);
+    for number in 1..5 {
+        let peer = curious(&mut rig, number);
+        tell(&mut rig, peer, &named([addr(100)]));
+        for remote in dials(&mut rig) {
+            assert_eq!((number, remote), (1, addr(100)));
+            let hello = Hello {
+                id: id(100),
+                remote,
+                dialled: true,
+                fast: true,
+                greeted_at: rig.now,
+            };
+            assert_eq!(rig.try_link(hello), Err(Reason::Ourselves));
+        }
+        rig.pass(30 * SECOND);
+    }
+}
+
+#[test]
 fn what_one_peer_tells_is_limited() {
     let mut rig = Rig::getter(1);
     let mut config = config();

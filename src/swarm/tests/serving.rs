@@ -233,3 +233,29 @@ fn what_only_serves_asks_nobody_and_parts_from_seeds() {
     let wants_peers = |output: &Output| matches!(output, Output::WantPeers);
     assert!(!rig.rest.iter().any(wants_peers));
 }
+
+#[test]
+fn those_who_take_nothing_do_not_keep_others_waiting() {
+    let mut rig = Rig::seed(3);
+    rig.swarm.config.turns_max = 2;
+    let greedy = [rig.sink(1), rig.sink(2)];
+    for peer in greedy {
+        request(&mut rig, peer, block(0, 0));
+        request(&mut rig, peer, block(0, 1));
+    }
+    rig.load_all();
+    uploads(&mut rig);
+    let patient = rig.sink(3);
+    request(&mut rig, patient, block(1, 0));
+    assert!(uploads(&mut rig).is_empty(), "two are served");
+    rig.pass(Duration::from_millis(50));
+    assert_eq!(uploads(&mut rig), [patient], "they take nothing");
+    assert_eq!(next(&mut rig, patient), None, "it must be read first");
+    rig.load_all();
+    assert_eq!(next(&mut rig, patient), Some(block(1, 0)));
+    assert_eq!(
+        next(&mut rig, greedy[0]),
+        Some(block(0, 0)),
+        "they still may"
+    );
+}

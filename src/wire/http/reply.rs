@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::{InfoHash, PeerId};
-use crate::wire::announce::{AnnouncedPeer, ScrapeEntry};
-use crate::wire::bencode::{self, Dictionary, Limits, Value, put_dictionary, put_list};
+use crate::wire::announce::{AnnouncedPeer, PeerList, ScrapeEntry};
+use crate::wire::bencode::{
+    self, Dictionary, Limits, Value, put_decimal, put_dictionary, put_list,
+};
 use crate::wire::{Reader, WireError};
 
 /// Bytes of a reply that a client reads.
@@ -30,6 +32,66 @@ pub struct AnnounceReply {
     pub tracker_id: Option<Vec<u8>>,
     /// What the tracker has to say to the user although it took the announce. Not to be shown unescaped.
     pub warning: Option<String>,
+}
+
+/// The same, as a tracker writes it.
+#[derive(Clone, Copy, Debug)]
+pub struct AnnounceBody<'a> {
+    /// Seconds until the next announce.
+    pub interval_s: u32,
+    /// Seconds that pass between two announces in any case.
+    pub interval_s_min: Option<u32>,
+    /// The figures of the swarm.
+    pub swarm: ScrapeEntry,
+    /// Where the tracker sees the client (BEP 24).
+    pub external_ip: Option<IpAddr>,
+    /// The others.
+    pub peers: &'a PeerList,
+    /// What the client sends along the next time.
+    pub tracker_id: Option<&'a [u8]>,
+    /// What the tracker has to say to the user although it took the announce.
+    pub warning: Option<&'a str>,
+}
+
+impl AnnounceBody<'_> {
+    /// Appends the body.
+    pub fn put(&self, form: PeerForm, out: &mut Vec<u8>) {
+        put_dictionary(out, |entries| {
+            entries.int(b"complete", self.swarm.complete.into());
+            entries.int(b"downloaded", self.swarm.downloaded.into());
+            match self.external_ip {
+                Some(IpAddr::V4(ip)) => entries.bytes(b"external ip", &ip.octets()),
+                Some(IpAddr::V6(ip)) => entries.bytes(b"external ip", &ip.octets()),
+                None => {}
+            }
+            entries.int(b"incomplete", self.swarm.incomplete.into());
+            entries.int(b"interval", self.interval_s.into());
+            if let Some(interval_s_min) = self.interval_s_min {
+                entries.int(b"min interval", interval_s_min.into());
+            }
+            match form {
+                PeerForm::Compact => {
+                    entries.bytes(b"peers", &self.peers.v4);
+                    if !self.peers.v6.is_empty() {
+                        entries.bytes(b"peers6", &self.peers.v6);
+                    }
+                }
+                PeerForm::Dictionaries { with_ids } => {
+                    put_list(entries.value(b"peers"), |list| {
+                        for peer in self.peers.iter() {
+                            put_peer(list, &peer, with_ids);
+                        }
+                    });
+                }
+            }
+            if let Some(tracker_id) = self.tracker_id {
+                entries.bytes(b"tracker id", tracker_id);
+            }
+            if let Some(warning) = self.warning {
+                entries.bytes(b"warning message", warning.as_bytes());
+            }
+        });
+    }
 }
 
 /// How peers are listed.
@@ -70,54 +132,16 @@ pub enum AnnounceOutcome {
 impl AnnounceReply {
     /// Appends the body.
     pub fn put(&self, form: PeerForm, out: &mut Vec<u8>) {
-        put_dictionary(out, |entries| {
-            entries.int(b"complete", self.swarm.complete.into());
-            entries.int(b"downloaded", self.swarm.downloaded.into());
-            match self.external_ip {
-                Some(IpAddr::V4(ip)) => entries.bytes(b"external ip", &ip.octets()),
-                Some(IpAddr::V6(ip)) => entries.bytes(b"external ip", &ip.octets()),
-                None => {}
-            }
-            entries.int(b"incomplete", self.swarm.incomplete.into());
-            entries.int(b"interval", self.interval_s.into());
-            if let Some(interval_s_min) = self.interval_s_min {
-                entries.int(b"min interval", interval_s_min.into());
-            }
-            match form {
-                PeerForm::Compact => self.put_compact(entries),
-                PeerForm::Dictionaries { with_ids } => {
-                    put_list(entries.value(b"peers"), |list| {
-                        for peer in &self.peers {
-                            put_peer(list, peer, with_ids);
-                        }
-                    });
-                }
-            }
-            if let Some(tracker_id) = &self.tracker_id {
-                entries.bytes(b"tracker id", tracker_id);
-            }
-            if let Some(warning) = &self.warning {
-                entries.bytes(b"warning message", warning.as_bytes());
-            }
-        });
-    }
-
-    fn put_compact(&self, entries: &mut bencode::Entries<'_>) {
-        let (mut v4, mut v6) = (Vec::new(), Vec::new());
-        for peer in &self.peers {
-            put_record(
-                if peer.addr.is_ipv4() {
-                    &mut v4
-                } else {
-                    &mut v6
-                },
-                peer.addr,
-            );
-        }
-        entries.bytes(b"peers", &v4);
-        if !v6.is_empty() {
-            entries.bytes(b"peers6", &v6);
-        }
+        let body = AnnounceBody {
+            interval_s: self.interval_s,
+            interval_s_min: self.interval_s_min,
+            swarm: self.swarm,
+            external_ip: self.external_ip,
+            peers: &self.peers.iter().collect(),
+            tracker_id: self.tracker_id.as_deref(),
+            warning: self.warning.as_deref(),
+        };
+        body.put(form, out);
     }
 
     fn read(dictionary: Dictionary<'_>) -> Result<Self, WireError> {
@@ -229,11 +253,18 @@ impl Response<'_> {
         } else {
             ""
         };
-        let (status, len) = (self.status, self.body.len());
-        let head = format!(
-            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len}\r\n{allow}{connection}\r\n"
-        );
-        out.extend_from_slice(head.as_bytes());
+        let texts = [
+            "HTTP/1.1 ",
+            self.status,
+            "\r\nContent-Type: text/plain\r\nContent-Length: ",
+        ];
+        for text in texts {
+            out.extend_from_slice(text.as_bytes());
+        }
+        put_decimal(out, self.body.len() as u64);
+        for text in ["\r\n", allow, connection, "\r\n"] {
+            out.extend_from_slice(text.as_bytes());
+        }
         out.extend_from_slice(self.body);
     }
 }
@@ -347,8 +378,8 @@ mod tests {
             external_ip: Some([10, 0, 0, 7].into()),
             peers: vec![
                 peer_at("10.0.0.1:6881"),
-                peer_at("[2001:db8::1]:9"),
                 peer_at("10.0.0.2:1"),
+                peer_at("[2001:db8::1]:9"),
             ],
             tracker_id: Some(b"t".to_vec()),
             warning: Some("be kind".to_owned()),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shoal::base::{InfoHash, PeerId, Time};
 use shoal::registry::{Config, Families, Registry};
 use shoal::wire::announce::{
-    Announce, AnnounceEvent, AnnouncedPeer, SCRAPE_HASHES_MAX, ScrapeEntry,
+    Announce, AnnounceEvent, AnnouncedPeer, PeerList, SCRAPE_HASHES_MAX, ScrapeEntry,
 };
 use shoal::wire::http::client::{Response, ResponseError, ResponseReader, put_announce};
 use shoal::wire::http::head::{HEAD_BYTES_MAX, Head, HeadDecoder, HeadError};
@@ -336,15 +336,12 @@ pub fn announces(data: &[u8]) {
         };
         match udp::Request::decode(datagram).map(|request| request.body) {
             Ok(udp::RequestBody::Announce { announce, .. }) => {
-                if let Ok(announced) = registry.announce(now, &announce, ip, Families::Both) {
+                let mut peers = PeerList::default();
+                let announced = registry.announce(now, &announce, ip, Families::Both, &mut peers);
+                if announced.is_ok() {
                     let own = |peer: &AnnouncedPeer| (peer.addr.ip(), peer.addr.port());
-                    assert!(
-                        announced
-                            .members
-                            .iter()
-                            .all(|m| own(m) != (ip, announce.port))
-                    );
-                    assert!(announced.members.len() <= 10);
+                    assert!(peers.iter().all(|peer| own(&peer) != (ip, announce.port)));
+                    assert!(peers.len() <= 10);
                 }
             }
             Ok(udp::RequestBody::Scrape { hashes, .. }) => {
