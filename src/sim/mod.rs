@@ -15,12 +15,12 @@ mod faults;
 mod figures;
 mod network;
 mod node;
+mod queue;
 mod scenario;
 mod tracker;
 mod verdict;
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::base::{PieceBuf, Rng, Time};
@@ -28,6 +28,7 @@ use crate::swarm::Run;
 pub use figures::Figures;
 use network::{Conn, Side, Wire};
 use node::Node;
+use queue::{Queue, Scheduled};
 pub use scenario::{Life, Outcome, Scenario};
 use tracker::{Answer, Question, Tracker};
 
@@ -87,41 +88,13 @@ enum Event {
     Leave { node: usize },
 }
 
-#[derive(Debug)]
-struct Scheduled {
-    at: Time,
-    sequence: u64,
-    event: Event,
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Scheduled {}
-
 /// A run in progress.
 #[derive(Debug)]
 pub struct Simulation {
     scenario: Scenario,
     rng: Rng,
     now: Time,
-    sequence: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: Queue,
     nodes: Vec<Node>,
     conns: Vec<Conn>,
     /// Blocks that were sent.
@@ -143,15 +116,15 @@ impl Simulation {
     /// Runs `scenario` to its end, and judges what must hold in every run.
     pub fn run(scenario: &Scenario) -> Outcome {
         let mut simulation = Self::new(scenario.clone());
-        while let Some(Reverse(next)) = simulation.queue.pop() {
-            simulation.now = next.at;
+        while let Some(Scheduled { at, event, .. }) = simulation.queue.pop() {
+            simulation.now = at;
             if simulation.is_over() {
                 break;
             }
             simulation.outcome.event_count += 1;
             assert!(simulation.outcome.event_count < EVENTS_MAX, "it never ends");
-            simulation.fold(next.at.as_nanos());
-            simulation.happen(next.event);
+            simulation.fold(at.as_nanos());
+            simulation.happen(event);
         }
         simulation.conclude()
     }
@@ -165,8 +138,7 @@ impl Simulation {
         let mut simulation = Self {
             rng,
             now: Time::ZERO,
-            sequence: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::new(),
             outcome: Outcome::new(nodes.len()),
             unfinished_count: nodes.len(),
             nodes,
@@ -205,13 +177,7 @@ impl Simulation {
     }
 
     fn schedule_at(&mut self, at: Time, event: Event) {
-        self.sequence += 1;
-        let sequence = self.sequence;
-        self.queue.push(Reverse(Scheduled {
-            at,
-            sequence,
-            event,
-        }));
+        self.queue.push(at, event);
     }
 
     /// Makes `value` part of the outcome's hash.

@@ -316,8 +316,9 @@ impl Swarm {
             unreachable!("piece {piece} was not being checked");
         };
         self.arriving_bytes -= buffer.as_ref().map_or(0, PieceBuf::len);
-        self.hungry = true;
-        if let Verdict::Good = verdict {
+        let is_good = matches!(verdict, Verdict::Good);
+        self.hungry |= std::mem::take(&mut self.lacks_room) || !is_good;
+        if is_good {
             return self.verified(now, piece, buffer);
         }
         buffer.into_iter().for_each(|b| self.config.pool.restore(b));

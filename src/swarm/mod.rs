@@ -375,6 +375,8 @@ pub struct Swarm {
     starved: VecDeque<PeerKey>,
     /// A piece could not begin because the pool had no buffer for it.
     lacks_buffer: bool,
+    /// A piece could not begin because our share of the pool was taken.
+    lacks_room: bool,
     /// How soon an idle peer answers a request.
     answer_time: Duration,
     ledger: Ledger,
@@ -418,6 +420,7 @@ impl Swarm {
             announcer: Announcer::default(),
             starved: VecDeque::new(),
             lacks_buffer: false,
+            lacks_room: false,
             answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),
@@ -475,6 +478,7 @@ impl Swarm {
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
                 self.announcer.joined(now);
+                self.contacts_changed = true;
             }
         }
         self.settle(now);
@@ -513,6 +517,7 @@ impl Swarm {
         if self.contacts_changed {
             self.contacts_changed = false;
             self.dial(now);
+            self.note_lack(now);
         }
         self.arm_timers(now);
     }

@@ -217,6 +217,7 @@ impl Swarm {
         let allowed =
             self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
         if !allowed {
+            self.lacks_room = true;
             return None;
         }
         let buffer = loop {

@@ -36,6 +36,8 @@ pub(super) struct Service {
     turns: Vec<Turn>,
     /// How often each piece was handed out or promised.
     spread: Vec<u16>,
+    /// How often each piece was handed out.
+    sent: Vec<u16>,
 }
 
 impl Service {
@@ -44,6 +46,7 @@ impl Service {
         Self {
             turns: Vec::new(),
             spread: vec![0; piece_count as usize],
+            sent: vec![0; piece_count as usize],
         }
     }
 
@@ -95,7 +98,8 @@ impl Swarm {
         active
     }
 
-    /// The peer that is served next: whoever waits too long, then who has the fewest pieces, then who waits longest.
+    /// The peer that is served next: whoever waits too long; then, if we have everything, for the piece that we sent least;
+    /// then who has the fewest pieces; then who waits longest.
     fn next_waiter(&self, now: Time) -> Option<PeerKey> {
         let waits = |key: &PeerKey| {
             !self.peers[key.slot()].requests.is_empty() && self.service.turn_of(*key).is_none()
@@ -104,13 +108,16 @@ impl Swarm {
             let peer = &self.peers[key.slot()];
             let overdue = now.since(peer.asks_since) > WAIT_MAX;
             let pieces = if overdue { 0 } else { peer.has.count() };
-            (Reverse(overdue), pieces, peer.asks_since)
+            let first = peer.requests.front().filter(|_| self.is_complete());
+            let sent = first.map_or(0, |request| self.service.sent[request.piece as usize]);
+            (Reverse(overdue), sent, pieces, peer.asks_since)
         })
     }
 
     fn begin_turn(&mut self, now: Time, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
-        let piece = peer.requests.front().expect("it waits").piece;
+        let request = *peer.requests.front().expect("it waits");
+        let piece = request.piece;
         if peer
             .promised
             .take_if(|promised| *promised == piece)
@@ -119,6 +126,8 @@ impl Swarm {
             let spread = &mut self.service.spread[piece as usize];
             *spread = spread.saturating_add(1);
         }
+        let sent = &mut self.service.sent[piece as usize];
+        *sent = sent.saturating_add(1);
         self.service.turns.push(Turn {
             peer: key,
             piece,
@@ -126,6 +135,7 @@ impl Swarm {
             used_at: now,
         });
         self.promise(key);
+        self.preload(request);
         self.wake(key);
     }
 

@@ -80,6 +80,10 @@ impl Swarm {
         if !self.peers.is_empty() {
             self.deadlines.set_if_idle(SWEEP, now + SWEEP_EVERY_MIN);
         }
+    }
+
+    /// Links or contacts changed: whether more contacts would help.
+    pub(super) fn note_lack(&mut self, now: Time) {
         if self.lacks_peers() {
             self.announcer.lacking(now);
         } else {

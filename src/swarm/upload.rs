@@ -88,13 +88,17 @@ impl Swarm {
             let Some(&request) = self.peers[key.slot()].requests.get(place + ahead) else {
                 return;
             };
-            let run = self.run_of(request);
-            if let Lookup::Absent = self.cache.lookup(run) {
-                let len = self.run_len(run, request) as usize;
-                match self.cache.begin_load(run, len) {
-                    Some(buffer) => self.outputs.push_back(Output::Load { run, buffer }),
-                    None => return,
-                }
+            self.preload(request);
+        }
+    }
+
+    /// Sends for the bytes of a request that is soon to be answered, if there is room.
+    pub(super) fn preload(&mut self, request: BlockRequest) {
+        let run = self.run_of(request);
+        if let Lookup::Absent = self.cache.lookup(run) {
+            let len = self.run_len(run, request) as usize;
+            if let Some(buffer) = self.cache.begin_load(run, len) {
+                self.outputs.push_back(Output::Load { run, buffer });
             }
         }
     }

@@ -3,14 +3,15 @@
 use super::*;
 
 fn uploads(rig: &mut Rig) -> Vec<PeerKey> {
-    let outputs = std::mem::take(&mut rig.rest);
-    outputs
-        .into_iter()
-        .filter_map(|output| match output {
-            Output::Upload { peer } => Some(peer),
-            _ => None,
-        })
-        .collect()
+    let outputs = std::mem::take(&mut rig.rest).into_iter();
+    let (uploads, rest): (Vec<Output>, _) =
+        outputs.partition(|output| matches!(output, Output::Upload { .. }));
+    rig.rest = rest;
+    let peer = |output: &Output| match output {
+        Output::Upload { peer } => Some(*peer),
+        _ => None,
+    };
+    uploads.iter().filter_map(peer).collect()
 }
 
 fn request(rig: &mut Rig, peer: PeerKey, block: BlockRequest) {
@@ -89,8 +90,6 @@ fn the_next_block_goes_when_the_one_that_was_waited_for_is_taken_back() {
     assert_eq!(next(&mut rig, peer), None);
     rig.receive(peer, Message::Cancel(block(0, 0)));
     assert_eq!(rig.rejected(peer), [block(0, 0)]);
-    rig.rest
-        .retain(|output| !matches!(output, Output::Load { .. }));
     assert_eq!(
         uploads(&mut rig),
         [peer, peer],
