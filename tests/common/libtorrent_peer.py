@@ -47,5 +47,10 @@ while True:
         handle.pause()
         has_left = True
     for alert in session.pop_alerts():
-        print(type(alert).__name__, alert.message(), flush=True)
+        try:
+            message = alert.message()
+        except UnicodeDecodeError:
+            # Bytes of others, as they came.
+            message = "is not UTF-8"
+        print(type(alert).__name__, message, flush=True)
     session.wait_for_alert(100)

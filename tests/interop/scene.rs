@@ -300,7 +300,21 @@ impl Scene {
         while !is_so(self) {
             assert!(begun.elapsed() < PATIENCE, "it never came to be: {what}");
             for member in &self.members {
-                assert!(!member.running.has_ended(), "{:?} ended", member.client);
+                let last = || {
+                    member
+                        .running
+                        .lines()
+                        .into_iter()
+                        .rev()
+                        .take(5)
+                        .collect::<Vec<_>>()
+                };
+                assert!(
+                    !member.running.has_ended(),
+                    "{:?} ended: {:?}",
+                    member.client,
+                    last()
+                );
             }
             std::thread::sleep(PAUSE);
         }
