@@ -33,6 +33,12 @@ struct Effort {
     is_quick: bool,
 }
 
+/// A part of the bench, by name.
+type Part = (&'static str, fn(Effort));
+
+/// A server by name, and what loads it once.
+type Load<'a> = (&'static str, &'a mut dyn FnMut() -> Measured);
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, mode, addr] = &args[..]
@@ -59,7 +65,7 @@ fn main() {
     };
     shoal::reactor::raise_nofile_limit().expect("as many files as allowed");
     pin(LOAD_CORE);
-    let parts: [(&str, fn(Effort)); 4] = [
+    let parts: [Part; 4] = [
         ("udp", measure_udp),
         ("http", measure_http),
         ("native", measure_native),
@@ -84,11 +90,7 @@ struct Contest {
 
 impl Contest {
     /// Loads one after the other, round by round.
-    fn run(
-        title: String,
-        effort: Effort,
-        loads: &mut [(&'static str, &mut dyn FnMut() -> Measured)],
-    ) -> Self {
+    fn run(title: String, effort: Effort, loads: &mut [Load<'_>]) -> Self {
         let mut rows: Vec<_> = loads.iter().map(|(name, _)| (*name, Vec::new())).collect();
         for _ in 0..effort.rounds {
             for ((_, load), (_, runs)) in loads.iter_mut().zip(&mut rows) {
@@ -163,8 +165,7 @@ fn measure_udp(effort: Effort) {
     }
     let mut run_ours = || our_load.run(&ours, effort.span);
     let mut run_bare = || bare_load.run(&bare, effort.span);
-    let mut loads: Vec<(&'static str, &mut dyn FnMut() -> Measured)> =
-        vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
+    let mut loads: Vec<Load<'_>> = vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
     let mut run_rival = || match (&mut rival_load, &rival) {
         (Some(load), Some(rival)) => load.run(rival, effort.span),
         _ => Measured::default(),
@@ -215,8 +216,7 @@ fn measure_http(effort: Effort) {
             .map(|rival| HttpLoad::new(&population, rival.addr, false));
         let mut run_ours = || our_load.run(&ours, effort.span);
         let mut run_bare = || bare_load.run(&bare, effort.span);
-        let mut loads: Vec<(&'static str, &mut dyn FnMut() -> Measured)> =
-            vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
+        let mut loads: Vec<Load<'_>> = vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
         let has_rival = rival_load.is_some();
         let mut run_rival = || match (&mut rival_load, &rival) {
             (Some(load), Some(rival)) => load.run(rival, effort.span),

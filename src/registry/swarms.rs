@@ -289,7 +289,7 @@ mod tests {
                         assert_eq!(removed, map.remove(&hash), "seed {seed}");
                     }
                     _ => {
-                        let found = swarms.get(hash).map(|swarm| swarm.serial());
+                        let found = swarms.get(hash).map(Swarm::serial);
                         assert_eq!(found, map.get(&hash).copied(), "seed {seed}");
                     }
                 }

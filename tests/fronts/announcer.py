@@ -21,10 +21,13 @@ params.save_path = folder
 params.flags &= ~libtorrent.torrent_flags.auto_managed
 params.flags &= ~libtorrent.torrent_flags.paused
 handle = session.add_torrent(params)
+# One that is told to leave before the answer to its first announce has come leaves without a word.
+is_known = False
 while True:
     for alert in session.pop_alerts():
         print(alert.message(), flush=True)
-    if select.select([sys.stdin], [], [], 0.05)[0]:
+        is_known = is_known or isinstance(alert, libtorrent.tracker_reply_alert)
+    if select.select([sys.stdin], [], [], 0.05)[0] and is_known:
         break
 handle.pause()
 # Trackers are told in the background, until this program is killed.
