@@ -13,7 +13,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test bench demo lint install uninstall clean
+.PHONY: help build test bench sim demo fuzz lint install uninstall clean
 
 help: ## list what can be made
 	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,8 +29,15 @@ test: ## run all tests, and each bench once in its small form
 bench: ## measure: transfers between real programs, then the parts
 	$(CARGO) bench --locked --bench '*'
 
+sim: ## run the gates of the simulator, print their figures and draw them (target/sim)
+	$(CARGO) bench --locked --bench sim
+
 demo: build ## share a file and a folder, fetch both with four peers at once, compare every copy
 	bash tests/demo.sh $(TARGET)/release
+
+fuzz: ## fuzz every reader of foreign bytes, each for TIME=60 seconds; ONLY="a b" names some
+	$(CARGO) fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	bash tests/fuzz/run.sh $(TARGET)/fuzz $(or $(TIME),60) $(ONLY)
 
 lint: ## check the formatting and every lint, warnings denied
 	$(CARGO) fmt --check

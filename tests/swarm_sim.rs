@@ -71,7 +71,7 @@ fn thirty_peers_finish_soon_and_hardly_anything_comes_twice() {
         let outcome = run_undisturbed(&scenario);
         let (last, bound) = (last(&outcome), scenario.bound().as_secs_f64());
         println!("{last:.2} s, bound {bound:.2} s");
-        assert!(last < 1.8 * bound, "{last:.2} s, bound {bound:.2} s");
+        assert!(last < 1.12 * bound, "{last:.2} s, bound {bound:.2} s");
     }
 }
 
@@ -296,6 +296,90 @@ fn a_piece_larger_than_its_share_of_the_pool_arrives_alone() {
     }
 }
 
+/// Three pieces that no node holds whole, and one that is as large as a held one may be.
+fn large_pieces(seed: u64) -> Scenario {
+    Scenario {
+        seed,
+        total_len: 3 * (17 << 20) + (16 << 20),
+        piece_length: 17 << 20,
+        up_bytes_per_second: 100 << 20,
+        check_every: 500,
+        ..Scenario::default()
+    }
+}
+
+#[test]
+fn pieces_that_nobody_can_hold_arrive_in_runs() {
+    for seed in seeds(3) {
+        for pool_bytes in [18 << 20, 64 << 20] {
+            let scenario = Scenario {
+                pool_bytes,
+                ..large_pieces(seed)
+            };
+            let outcome = run_undisturbed(&scenario);
+            assert!(outcome.pool_bytes_peak <= pool_bytes);
+            assert!(last(&outcome) < 4.0 * scenario.bound().as_secs_f64());
+        }
+    }
+}
+
+#[test]
+fn a_few_runs_of_memory_are_enough_for_pieces_of_any_size() {
+    for seed in seeds(3) {
+        let scenario = Scenario {
+            total_len: 2 * (100 << 20) + 1,
+            piece_length: 100 << 20,
+            getter_count: 2,
+            pool_bytes: 1 << 20,
+            check_every: 5_000,
+            ..large_pieces(seed)
+        };
+        let outcome = run(&scenario);
+        assert!(outcome.pool_bytes_peak <= 1 << 20);
+    }
+}
+
+#[test]
+fn whatever_happens_large_pieces_arrive_and_nobody_honest_is_banned() {
+    for seed in seeds(20) {
+        let mut rng = Rng::new(seed);
+        let mut up_to = |max: usize| rng.below(max + 1);
+        let scenario = Scenario {
+            total_len: (1 + up_to(1_500_000)) as u64,
+            piece_length: 500_000,
+            whole_piece_bytes_max: 400_000,
+            pool_bytes: (1 + up_to(8)) << 18,
+            poisoner_count: up_to(1),
+            reset_count: up_to(20),
+            silence_count: up_to(1),
+            crash_count: up_to(2),
+            slow_count: up_to(1),
+            getter_count: 2 + up_to(4),
+            up_bytes_per_second: 1 << 20,
+            check_every: 20,
+            linger: 200 * SECOND,
+            ..Scenario::default()
+        };
+        let scenario = Scenario { seed, ..scenario };
+        let outcome = run(&scenario);
+        assert!(outcome.hash_fail_count == 0 || scenario.poisoner_count > 0);
+    }
+}
+
+#[test]
+fn a_poisoner_of_large_pieces_is_the_only_one_banned() {
+    for seed in seeds(3) {
+        let scenario = Scenario {
+            poisoner_count: 1,
+            spoil_one_in: 200,
+            ..large_pieces(seed)
+        };
+        let outcome = run(&scenario);
+        // Of four pieces, one getter or another may have taken none from it.
+        assert!(outcome.ban_counts[1] >= 2, "it is banned");
+    }
+}
+
 /// A small scenario in which anything may happen.
 fn random_scenario(seed: u64) -> Scenario {
     let mut rng = Rng::new(seed);
@@ -339,6 +423,9 @@ fn random_scenario(seed: u64) -> Scenario {
     scenario.latency = Duration::from_micros(50 + rng.below(20_000) as u64);
     scenario.latency_jitter = Duration::from_micros(rng.below(10_000) as u64);
     scenario.check_every = 1 + rng.below(50) as u64;
+    if rng.below(4) == 0 {
+        scenario.whole_piece_bytes_max = 0;
+    }
     scenario
 }
 

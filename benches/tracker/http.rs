@@ -109,7 +109,7 @@ impl<'a> HttpLoad<'a> {
     fn ask(&mut self, at: usize) {
         let peer = self.rng.below(self.population.peers() as usize) as u64;
         self.put_request(peer);
-        // Not connected yet, it takes nothing: another event comes.
+        // If it is not connected yet, another event comes.
         if let Ok(count) = self.conns[at].stream.write(&self.request) {
             assert_eq!(count, self.request.len(), "a request fits into a socket");
             self.conns[at].asks = true;

@@ -33,11 +33,8 @@ struct Effort {
     is_quick: bool,
 }
 
-/// A part of the bench, by name.
-type Part = (&'static str, fn(Effort));
-
-/// A server by name, and what loads it once.
-type Load<'a> = (&'static str, &'a mut dyn FnMut() -> Measured);
+/// Measures one part and prints what it found.
+type Measure = fn(Effort);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -65,7 +62,7 @@ fn main() {
     };
     shoal::reactor::raise_nofile_limit().expect("as many files as allowed");
     pin(LOAD_CORE);
-    let parts: [Part; 4] = [
+    let parts: [(&str, Measure); 4] = [
         ("udp", measure_udp),
         ("http", measure_http),
         ("native", measure_native),
@@ -90,7 +87,11 @@ struct Contest {
 
 impl Contest {
     /// Loads one after the other, round by round.
-    fn run(title: String, effort: Effort, loads: &mut [Load<'_>]) -> Self {
+    fn run(
+        title: String,
+        effort: Effort,
+        loads: &mut [(&'static str, &mut dyn FnMut() -> Measured)],
+    ) -> Self {
         let mut rows: Vec<_> = loads.iter().map(|(name, _)| (*name, Vec::new())).collect();
         for _ in 0..effort.rounds {
             for ((_, load), (_, runs)) in loads.iter_mut().zip(&mut rows) {
@@ -165,7 +166,8 @@ fn measure_udp(effort: Effort) {
     }
     let mut run_ours = || our_load.run(&ours, effort.span);
     let mut run_bare = || bare_load.run(&bare, effort.span);
-    let mut loads: Vec<Load<'_>> = vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
+    let mut loads: Vec<(&'static str, &mut dyn FnMut() -> Measured)> =
+        vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
     let mut run_rival = || match (&mut rival_load, &rival) {
         (Some(load), Some(rival)) => load.run(rival, effort.span),
         _ => Measured::default(),
@@ -216,7 +218,8 @@ fn measure_http(effort: Effort) {
             .map(|rival| HttpLoad::new(&population, rival.addr, false));
         let mut run_ours = || our_load.run(&ours, effort.span);
         let mut run_bare = || bare_load.run(&bare, effort.span);
-        let mut loads: Vec<Load<'_>> = vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
+        let mut loads: Vec<(&'static str, &mut dyn FnMut() -> Measured)> =
+            vec![("shoal", &mut run_ours), ("bare", &mut run_bare)];
         let has_rival = rival_load.is_some();
         let mut run_rival = || match (&mut rival_load, &rival) {
             (Some(load), Some(rival)) => load.run(rival, effort.span),

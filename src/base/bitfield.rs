@@ -132,6 +132,17 @@ impl Bitfield {
             .any(|(mine, theirs)| mine & !theirs != 0)
     }
 
+    /// Whether some index is in both. Both must have one length.
+    pub fn meets(&self, other: &Self) -> bool {
+        debug_assert_eq!(self.len, other.len);
+        let (ours, our_rest) = self.bytes.as_chunks::<8>();
+        let (theirs, their_rest) = other.bytes.as_chunks::<8>();
+        let both =
+            |(a, b): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*a) & u64::from_ne_bytes(*b) != 0;
+        ours.iter().zip(theirs).any(both)
+            || our_rest.iter().zip(their_rest).any(|(a, b)| a & b != 0)
+    }
+
     /// How many indices are in `self` and not in `other`. Both must have one length.
     pub fn count_beyond(&self, other: &Self) -> u32 {
         debug_assert_eq!(self.len, other.len);

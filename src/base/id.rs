@@ -32,12 +32,20 @@ pub fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// The client that we are (BEP 20), before its version.
+const CLIENT: &[u8; 3] = b"-SH";
+
 impl PeerId {
     /// Our peer ids: the client's mark (BEP 20), then twelve random bytes.
     pub fn from_random(random: [u8; 12]) -> Self {
         let mut id = *b"-SH0010-............";
         id[8..].copy_from_slice(&random);
         Self(id)
+    }
+
+    /// Whether it says that it is a program like ours. That is a hint: anybody may say so.
+    pub fn is_native(&self) -> bool {
+        self.0.starts_with(CLIENT)
     }
 }
 
@@ -85,6 +93,12 @@ impl fmt::Debug for PeerId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_ids_say_what_we_are() {
+        assert!(PeerId::from_random([7; 12]).is_native());
+        assert!(!PeerId(*b"-TR3000-............").is_native());
+    }
 
     #[test]
     fn an_info_hash_survives_its_own_text() {

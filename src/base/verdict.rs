@@ -8,8 +8,8 @@ use std::io;
 pub enum Verdict {
     /// It is what it should be, and written.
     Good,
-    /// It is something else; nothing was written.
+    /// It is something else, and does not count: nothing was written, or what was written may be written over.
     Wrong,
-    /// It is what it should be, but writing it failed.
+    /// The disk failed it: it could not be written, or not be read back.
     Unwritten(io::Error),
 }

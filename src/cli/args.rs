@@ -7,7 +7,7 @@ use std::ffi::OsString;
 
 use getopts::{Fail, HasArg, Matches, Occur, Options, ParsingStyle};
 
-use super::help::{command_help, program_help};
+use super::help::{command_help, group_help, program_help};
 use super::table::{Command, Flag, Program};
 use super::{ExitCode, Failure};
 
@@ -69,10 +69,14 @@ pub(super) fn parse(
     let Some((name, rest)) = before.free.split_first() else {
         return Err(usage(program, None, "", "no command given"));
     };
-    let command = program
-        .command(name)
-        .ok_or_else(|| usage(program, None, "", &format!("\"{name}\" is no command")))?;
-    args.parse_command(command, rest)
+    match program.command(name) {
+        Some(command) => args.parse_command(command, rest),
+        None if is_group(program, name) => args.parse_group(name, rest),
+        None => {
+            let why = format!("\"{name}\" is no command");
+            Err(usage(program, None, "", &why))
+        }
+    }
 }
 
 /// The value of an environment variable that is set to something.
@@ -173,6 +177,38 @@ impl Args {
         reader(text).map_err(|why| self.usage(subject, &format!("\"{text}\" is {}", why.as_ref())))
     }
 
+    /// Reads what follows the word of a group: options of the program, then the second word of a command.
+    fn parse_group(mut self, group: &str, words: &[String]) -> Result<Parsed, Failure> {
+        let program = self.program;
+        let mut options = options(program.flags);
+        options.parsing_style(ParsingStyle::StopAtFirstFree);
+        let between = match options.parse(words) {
+            Ok(matches) => matches,
+            Err(_) if asks_for_help(words) => {
+                return Ok(Parsed::Show(help_of_group(program, group, words)));
+            }
+            Err(fail) => return Err(not_parsed(program, None, &fail)),
+        };
+        self.take(program.flags, &between);
+        if self.is_given("help") {
+            return Ok(Parsed::Show(help_of_group(program, group, &between.free)));
+        }
+        if self.is_given("version") {
+            return Ok(Parsed::Show(version(program)));
+        }
+        let wrong = |why: String| {
+            let failure = usage(program, None, group, &why);
+            failure.with_remedy(format!("see {} help {group}", program.name))
+        };
+        let Some((word, rest)) = between.free.split_first() else {
+            return Err(wrong("no command given".to_owned()));
+        };
+        let command = program
+            .command(&format!("{group} {word}"))
+            .ok_or_else(|| wrong(format!("\"{word}\" is no command")))?;
+        self.parse_command(command, rest)
+    }
+
     fn parse_command(
         mut self,
         command: &'static Command,
@@ -181,7 +217,7 @@ impl Args {
         let program = self.program;
         self.command = Some(command);
         let mut options = options(command.flags);
-        add_flags(&mut options, program.flags);
+        add_flags(&mut options, program.flags_beside(command));
         let after = match options.parse(words) {
             Ok(matches) => matches,
             Err(_) if asks_for_help(words) => {
@@ -190,7 +226,7 @@ impl Args {
             Err(fail) => return Err(not_parsed(program, Some(command), &fail)),
         };
         self.take(command.flags, &after);
-        self.take(program.flags, &after);
+        self.take(program.flags_beside(command), &after);
         if self.is_given("help") {
             return Ok(Parsed::Show(command_help(program, command)));
         }
@@ -205,7 +241,7 @@ impl Args {
     }
 
     /// Adds what getopts found for `flags`.
-    fn take(&mut self, flags: &'static [Flag], matches: &Matches) {
+    fn take(&mut self, flags: impl IntoIterator<Item = &'static Flag>, matches: &Matches) {
         for flag in flags {
             let found = match flag.metavar {
                 Some(_) => matches.opt_strs(flag.long),
@@ -221,12 +257,19 @@ impl Args {
     fn help(&self) -> Result<Parsed, Failure> {
         let text = match self.operands.as_slice() {
             [] => program_help(self.program),
-            [name] => match self.program.command(name) {
-                Some(command) => command_help(self.program, command),
-                None => return Err(self.usage("", &format!("\"{name}\" is no command"))),
-            },
-            [_, extra, ..] => {
+            [name] if is_group(self.program, name) => group_help(self.program, name),
+            [group, rest @ ..] if is_group(self.program, group) && rest.len() > 1 => {
+                return Err(self.usage("", &format!("\"{}\" is one operand too many", rest[1])));
+            }
+            [name, extra, ..] if !is_group(self.program, name) => {
                 return Err(self.usage("", &format!("\"{extra}\" is one operand too many")));
+            }
+            words => {
+                let name = words.join(" ");
+                match self.program.command(&name) {
+                    Some(command) => command_help(self.program, command),
+                    None => return Err(self.usage("", &format!("\"{name}\" is no command"))),
+                }
             }
         };
         Ok(Parsed::Show(text))
@@ -234,8 +277,14 @@ impl Args {
 
     /// Checks what the table says about numbers: of operands, and of times an option is given.
     fn checked(self) -> Result<Parsed, Failure> {
-        let own = self.command.map_or(&[][..], |command| command.flags);
-        for flag in self.program.flags.iter().chain(own) {
+        let flags: Vec<&Flag> = match self.command {
+            Some(command) => {
+                let others = self.program.flags_beside(command);
+                others.chain(command.flags).collect()
+            }
+            None => self.program.flags.iter().collect(),
+        };
+        for flag in flags {
             if !flag.repeatable && self.count(flag.long) > 1 {
                 return Err(self.usage(&format!("--{}", flag.long), "given more than once"));
             }
@@ -262,14 +311,14 @@ fn version(program: &Program) -> String {
     format!("{} {}\n", program.name, env!("CARGO_PKG_VERSION"))
 }
 
-fn options(flags: &[Flag]) -> Options {
+fn options(flags: &'static [Flag]) -> Options {
     let mut options = Options::new();
     add_flags(&mut options, flags);
     options
 }
 
 /// How often an option may be given is checked over both halves of the command line, so getopts allows any number.
-fn add_flags(options: &mut Options, flags: &[Flag]) {
+fn add_flags(options: &mut Options, flags: impl IntoIterator<Item = &'static Flag>) {
     for flag in flags {
         let has_arg = match flag.metavar {
             Some(_) => HasArg::Yes,
@@ -331,10 +380,28 @@ fn asks_for_help(words: &[String]) -> bool {
         .any(|word| word == "-h" || word == "--help")
 }
 
+fn is_group(program: &Program, word: &str) -> bool {
+    program.group(word).next().is_some()
+}
+
 /// The help of the first command among `words`, else of the program.
 fn help_for(program: &'static Program, words: &[String]) -> String {
-    match words.iter().find_map(|word| program.command(word)) {
+    for (at, word) in words.iter().enumerate() {
+        if let Some(command) = program.command(word) {
+            return command_help(program, command);
+        }
+        if is_group(program, word) {
+            return help_of_group(program, word, &words[at + 1..]);
+        }
+    }
+    program_help(program)
+}
+
+/// The help of the first command of the group among `words`, else of the group.
+fn help_of_group(program: &'static Program, group: &str, words: &[String]) -> String {
+    let command = |word: &String| program.command(&format!("{group} {word}"));
+    match words.iter().find_map(command) {
         Some(command) => command_help(program, command),
-        None => program_help(program),
+        None => group_help(program, group),
     }
 }

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::torrent_row::TorrentRow;
 use crate::base::{Digest32, InfoHash};
 
 /// Something that happened. `content` numbers the contents of one command from zero.
@@ -58,15 +59,32 @@ pub enum Event {
         /// Speed of late.
         bytes_per_s: u64,
     },
-    /// A content is registered and served.
+    /// A content is served, and registered where there is a native tracker.
     Shared {
         /// Which content.
         content: usize,
-        /// What was registered.
+        /// What is served.
         about: Content,
-        /// The tracker as others should name it: `tr:6969`.
-        tracker: String,
+        /// Pieces that are served.
+        have: u32,
+        /// The native tracker as others should name it: `tr:6969`, if it is registered with one.
+        tracker: Option<String>,
+        /// The magnet link.
+        magnet: String,
+        /// The `.torrent` file that says the same, if one was asked for.
+        torrent: Option<PathBuf>,
     },
+    /// A `.torrent` file was written.
+    Written {
+        /// Which content.
+        content: usize,
+        /// Its path.
+        path: PathBuf,
+        /// What it says.
+        row: Box<TorrentRow>,
+    },
+    /// The row of `torrent show`.
+    Torrent(Box<TorrentRow>),
     /// How the serving of a complete content stands.
     Seeding {
         /// Which content.
@@ -272,6 +290,13 @@ pub enum Summary {
         up_bytes: u64,
         /// The peers of all contents together.
         peers: Vec<PeerTotal>,
+    },
+    /// `torrent create` and `torrent export`.
+    Torrent {
+        /// The content that the file describes, if it was written.
+        info_hash: Option<InfoHash>,
+        /// Its magnet link.
+        magnet: Option<String>,
     },
     /// `status`.
     Status {

@@ -33,6 +33,24 @@ pub(super) fn program_help(program: &Program) -> String {
     text
 }
 
+/// How the subcommands that begin with `word` are used.
+pub(super) fn group_help(program: &Program, word: &str) -> String {
+    let mut text = format!(
+        "Usage: {} {word} COMMAND [OPTIONS]\n\nCommands:\n",
+        program.name
+    );
+    for command in program.group(word) {
+        let own = &command.name[word.len() + 1..];
+        let usage = format!("  {own} {}", command.operands);
+        push_row(&mut text, &usage, command.summary);
+    }
+    text.push_str(&format!(
+        "\n{} help {word} COMMAND shows the options of one.\n",
+        program.name
+    ));
+    text
+}
+
 /// How one subcommand is used.
 pub(super) fn command_help(program: &Program, command: &Command) -> String {
     let mut text = format!(
@@ -40,13 +58,15 @@ pub(super) fn command_help(program: &Program, command: &Command) -> String {
         program.name, command.name, command.operands, command.summary
     );
     push_flags(&mut text, "Options", command.flags);
-    push_flags(&mut text, "Options of every command", program.flags);
+    let others = program.flags_beside(command);
+    push_flags(&mut text, "Options of every command", others);
     push_details(&mut text, command.details);
     text
 }
 
-fn push_flags(text: &mut String, title: &str, flags: &[Flag]) {
-    if flags.is_empty() {
+fn push_flags(text: &mut String, title: &str, flags: impl IntoIterator<Item = &'static Flag>) {
+    let mut flags = flags.into_iter().peekable();
+    if flags.peek().is_none() {
         return;
     }
     text.push_str(&format!("\n{title}:\n"));
@@ -92,7 +112,7 @@ mod tests {
         for command in PEER.commands {
             assert!(text.contains(command.summary), "{}", command.name);
             let own = command_help(&PEER, command);
-            for flag in PEER.flags.iter().chain(command.flags) {
+            for flag in PEER.flags_beside(command).chain(command.flags) {
                 assert!(own.contains(&format!("--{}", flag.long)), "{}", flag.long);
                 assert!(own.contains(flag.help), "{}", flag.long);
             }
@@ -107,7 +127,8 @@ mod tests {
             .commands
             .iter()
             .map(|command| command_help(&PEER, command));
-        for text in commands.chain([program_help(&PEER), program_help(&TRACKER)]) {
+        let whole = [program_help(&PEER), program_help(&TRACKER)];
+        for text in commands.chain(whole).chain([group_help(&PEER, "torrent")]) {
             for line in text.lines() {
                 assert!(line.chars().count() <= 80, "{line}");
             }

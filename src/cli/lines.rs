@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::{BadRow, Content, Fleet, HashPurpose, PeerTotal, Progress, Seeding, Summary};
 use super::units::{clock, elapsed, exact_size, percent, rate, rates, size, size_of_size};
+use super::value::What;
 use crate::base::Escaped;
 
 /// `vm.qcow2  8.00 GiB  2048 × 4 MiB  4f1c09aa…`
@@ -173,7 +174,7 @@ pub(super) fn summary(summary: &Summary, took: Duration, failed: bool) -> Option
             "{pieces_bad} of {} do not match",
             count(*pieces, "piece")
         )),
-        Summary::Plain | Summary::Get { .. } => None,
+        Summary::Plain | Summary::Get { .. } | Summary::Torrent { .. } => None,
     }
 }
 
@@ -196,9 +197,13 @@ fn eta(seconds: Option<u64>) -> String {
     }
 }
 
-/// The content as one word of a shell's command line: by name where that can be typed, else by info-hash.
+/// The content as one word of a shell's command line: by name where that can be typed and means a name, else by
+/// info-hash.
 fn shell_word(about: &Content) -> String {
     let name = &about.name;
+    if !matches!(What::parse(name), Ok(What::Name(_) | What::PrefixOrName(_))) {
+        return about.info_hash.to_string();
+    }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._+,:@%/=".contains(&byte);
     let is_word = name.bytes().all(is_plain) && !name.starts_with('-') && !name.is_empty();
     if is_word {
@@ -236,6 +241,8 @@ mod tests {
             ("$(reboot)", "'$(reboot)'"),
             ("-rf", &hash),
             ("a\u{1b}b", &hash),
+            ("a.torrent", &hash),
+            ("magnet:x", &hash),
         ] {
             let shown = format!("get it: shoal-peer -t tr:6969 get {word}");
             assert_eq!(get_it(&about(name), "tr:6969"), shown);

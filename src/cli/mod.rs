@@ -22,6 +22,8 @@ mod render_terminal;
 mod report;
 mod screen;
 mod table;
+mod torrent_config;
+mod torrent_row;
 mod tracker_config;
 pub mod units;
 mod value;
@@ -38,10 +40,12 @@ pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,
     PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, SeedMode, ShareConfig,
-    StatusConfig, Target, VerifyConfig, parse_peer,
+    StatusConfig, Target, TrackerUse, VerifyConfig, parse_peer,
 };
 pub use report::{OutputConfig, Reporter};
 pub use screen::{Screen, Streams};
+pub use torrent_config::{CreateConfig, ExportConfig, SeedConfig, ShowConfig};
+pub use torrent_row::{TorrentEntry, TorrentRow};
 pub use tracker_config::{
     CONNS_PER_IP_DEFAULT, INTERVAL_DEFAULT, NUMWANT_DEFAULT, TrackerConfig, TrackerInvocation,
     UdpFront, parse_tracker,

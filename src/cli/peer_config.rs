@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::args::{Args, Environment, Parsed, parse, variable};
 use super::table::PEER;
+use super::torrent_config::{self, CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 use super::value::{
-    Advertised, TrackerAddr, What, parse_count, parse_listen, parse_name, parse_piece_size,
-    parse_sha256, parse_span, parse_zone,
+    Advertised, TrackerAddr, What, parse_count, parse_listen, parse_name, parse_path,
+    parse_piece_size, parse_sha256, parse_span, parse_zone,
 };
 use super::{ExitCode, Failure, OutputConfig};
 use crate::base::Digest32;
@@ -55,6 +56,25 @@ pub enum PeerCommand {
     Verify(VerifyConfig),
     /// Make the tracker forget a content.
     Remove(RemoveConfig),
+    /// Serve what a `.torrent` file describes.
+    Seed(SeedConfig),
+    /// Write a `.torrent` file of something on disk.
+    Create(CreateConfig),
+    /// Show what a `.torrent` file says.
+    Show(ShowConfig),
+    /// Write a `.torrent` file of what the tracker knows.
+    Export(ExportConfig),
+}
+
+/// What a command has to do with a native tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackerUse {
+    /// Nothing, even if one is named.
+    Unused,
+    /// It speaks with the one that is named, and goes on without it.
+    Optional,
+    /// It can do nothing without it.
+    Required,
 }
 
 impl PeerCommand {
@@ -67,15 +87,23 @@ impl PeerCommand {
             Self::Status(_) => "status",
             Self::Verify(_) => "verify",
             Self::Remove(_) => "rm",
+            Self::Seed(_) => "seed",
+            Self::Create(_) => "torrent create",
+            Self::Show(_) => "torrent show",
+            Self::Export(_) => "torrent export",
         }
     }
 
-    /// Whether nothing can be done without a native tracker.
-    pub fn needs_tracker(&self) -> bool {
+    /// What it has to do with a native tracker.
+    pub fn tracker_use(&self) -> TrackerUse {
         match self {
-            Self::Get(config) => !config.whats.iter().all(What::is_self_contained),
-            Self::Verify(config) => !matches!(config.what, What::Torrent(_)),
-            Self::Share(_) | Self::List(_) | Self::Status(_) | Self::Remove(_) => true,
+            Self::Get(config) if config.whats.iter().all(What::is_self_contained) => {
+                TrackerUse::Optional
+            }
+            Self::Seed(_) => TrackerUse::Optional,
+            Self::Verify(config) if matches!(config.what, What::Torrent(_)) => TrackerUse::Unused,
+            Self::Create(_) | Self::Show(_) => TrackerUse::Unused,
+            _ => TrackerUse::Required,
         }
     }
 }
@@ -102,6 +130,8 @@ pub struct ShareConfig {
     pub piece_bytes: Option<u32>,
     /// Whether to compute whole-file digests.
     pub sha256: bool,
+    /// The `.torrent` file to write as well, of the only path.
+    pub torrent: Option<PathBuf>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -242,18 +272,30 @@ pub fn parse_peer(
         "rm" => PeerCommand::Remove(RemoveConfig {
             what: what(&args, 0)?,
         }),
+        "seed" => PeerCommand::Seed(torrent_config::seed(&args, environment)?),
+        "torrent create" => PeerCommand::Create(torrent_config::create(&args)?),
+        "torrent show" => PeerCommand::Show(torrent_config::show(&args)),
+        "torrent export" => PeerCommand::Export(torrent_config::export(&args)?),
         other => unreachable!("{other} is in the table and not here"),
     };
-    let globals = globals(&args, environment)?;
-    if globals.tracker.is_none() && command.needs_tracker() {
+    let tracker_use = command.tracker_use();
+    let globals = globals(&args, environment, tracker_use)?;
+    if globals.tracker.is_none() && tracker_use == TrackerUse::Required {
         let failure = args.usage("", "no tracker given");
         return Err(failure.with_remedy("set -t HOST:PORT or SHOAL_TRACKER"));
     }
     Ok(PeerInvocation::Run(globals, Box::new(command)))
 }
 
-fn globals(args: &Args, environment: Environment<'_>) -> Result<PeerGlobals, Failure> {
-    let tracker = args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)?;
+fn globals(
+    args: &Args,
+    environment: Environment<'_>,
+    tracker_use: TrackerUse,
+) -> Result<PeerGlobals, Failure> {
+    let tracker = match tracker_use {
+        TrackerUse::Unused => None,
+        _ => args.option_or_variable(environment, "tracker", "SHOAL_TRACKER", str::parse)?,
+    };
     Ok(PeerGlobals {
         tracker,
         output: OutputConfig {
@@ -269,14 +311,19 @@ fn globals(args: &Args, environment: Environment<'_>) -> Result<PeerGlobals, Fai
 
 fn share(args: &Args, environment: Environment<'_>) -> Result<ShareConfig, Failure> {
     let name = args.option("name", parse_name)?;
+    let torrent = args.option("torrent", parse_path)?;
     if let (Some(name), [_, _, ..]) = (&name, args.operands()) {
         return Err(args.usage("--name", &format!("\"{name}\" cannot name several PATHs")));
+    }
+    if let (Some(_), [_, _, ..]) = (&torrent, args.operands()) {
+        return Err(args.usage("--torrent", "one file cannot describe several PATHs"));
     }
     Ok(ShareConfig {
         paths: args.operands().iter().map(PathBuf::from).collect(),
         name,
         piece_bytes: args.option("piece-size", parse_piece_size)?,
         sha256: !args.is_given("no-sha256"),
+        torrent,
         reach: reach(args, environment)?,
     })
 }
@@ -314,7 +361,7 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
 }
 
 /// Reads operand `at` as a WHAT; only a magnet link can be wrong.
-fn what(args: &Args, at: usize) -> Result<What, Failure> {
+pub(super) fn what(args: &Args, at: usize) -> Result<What, Failure> {
     let read = |text: &str| What::parse(text).map_err(|error| error.to_string());
     args.read("", &args.operands()[at], read)
         .map_err(|failure| Failure {
@@ -334,10 +381,7 @@ fn target(args: &Args, several: bool) -> Result<Target, Failure> {
 
 fn status(args: &Args) -> Result<StatusConfig, Failure> {
     let count = args.option("expect", parse_count)?;
-    let hosts = args.option("hosts", |text| match text {
-        "" => Err("not a path"),
-        _ => Ok(PathBuf::from(text)),
-    })?;
+    let hosts = args.option("hosts", parse_path)?;
     Ok(StatusConfig {
         what: what(args, 0)?,
         expect: match (count, hosts) {
@@ -352,7 +396,7 @@ fn status(args: &Args) -> Result<StatusConfig, Failure> {
     })
 }
 
-fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachConfig, Failure> {
+pub(super) fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachConfig, Failure> {
     let advertise = args
         .values("advertise")
         .iter()

@@ -50,7 +50,33 @@ impl JsonForm {
                     name: at.name(*content),
                 },
             ),
-            Event::Shared { about, .. } => say(out, "shared", shared(about)),
+            Event::Shared {
+                about,
+                have,
+                magnet,
+                torrent,
+                ..
+            } => say(
+                out,
+                "shared",
+                Served {
+                    about: shared(about),
+                    have: *have,
+                    magnet,
+                    torrent: torrent
+                        .as_ref()
+                        .map(|path| path.to_string_lossy().into_owned()),
+                },
+            ),
+            Event::Written { path, row, .. } => {
+                let path = path.to_string_lossy().into_owned();
+                say(out, "torrent", row.fields(Some(path)));
+            }
+            Event::Torrent(row) => {
+                say(out, "torrent", row.fields(None));
+                let entries = row.entries.iter();
+                entries.for_each(|entry| say(out, "torrent_file", entry.fields()));
+            }
             Event::Progress { .. } | Event::Hashing { .. } | Event::Seeding { .. } => {
                 self.progress(at, event, out);
             }
@@ -128,6 +154,12 @@ impl JsonForm {
                 secs: at.seconds(),
                 up_bytes: *up_bytes,
                 peers: peers.iter().map(Peer::from).collect(),
+            },
+            Summary::Torrent { info_hash, magnet } => Totals::Torrent {
+                path: outcome.path.map(|path| path.to_string_lossy().into_owned()),
+                secs: at.seconds(),
+                info_hash: info_hash.map(|hash| hash.to_string()),
+                magnet: magnet.as_deref(),
             },
             Summary::Status { fleet, missing } => Totals::Status {
                 secs: at.seconds(),
@@ -248,6 +280,15 @@ struct Shared<'a> {
 }
 
 #[derive(Serialize)]
+struct Served<'a> {
+    #[serde(flatten)]
+    about: Shared<'a>,
+    have: u32,
+    magnet: &'a str,
+    torrent: Option<String>,
+}
+
+#[derive(Serialize)]
 struct Done<'a> {
     t: f64,
     name: &'a str,
@@ -361,6 +402,12 @@ enum Totals<'a> {
         secs: f64,
         up_bytes: u64,
         peers: Vec<Peer>,
+    },
+    Torrent {
+        path: Option<String>,
+        secs: f64,
+        info_hash: Option<String>,
+        magnet: Option<&'a str>,
     },
     Status {
         secs: f64,

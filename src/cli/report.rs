@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::Level;
 
-use super::event::{Event, FileRow, MemberRow, Summary};
+use super::event::{Content, Event, FileRow, MemberRow, Summary};
 use super::journal::take_log;
 use super::output::{Output, Outputs, Stream};
 use super::render_json::{self, JsonForm};
@@ -320,7 +320,9 @@ impl Reporter {
                 size,
                 ..
             } => (*content, name, *size),
-            Event::Done { path, .. } => return self.paths.push(path.clone()),
+            Event::Done { path, .. } | Event::Written { path, .. } => {
+                return self.paths.push(path.clone());
+            }
             _ => return,
         };
         let name = name.clone();
@@ -351,11 +353,22 @@ impl Reporter {
                 content,
                 about,
                 tracker,
+                magnet,
+                ..
             } => {
                 self.forget(content);
                 self.talk(now, &format!("shared  {}", lines::content(&about)));
-                self.talk(now, &lines::get_it(&about, &tracker));
+                self.get_it(now, &about, tracker.as_deref(), &magnet);
             }
+            Event::Written { content, path, row } => {
+                self.forget(content);
+                let about = lines::content(&row.about);
+                let shown = path.to_string_lossy();
+                self.talk(now, &format!("wrote {}  {about}", Escaped(&shown)));
+                self.talk(now, &Escaped(&row.magnet).to_string());
+                self.say_path(&path);
+            }
+            Event::Torrent(row) => self.rows.extend(row.lines()),
             Event::Done {
                 content,
                 path,
@@ -404,6 +417,23 @@ impl Reporter {
         let took = now.since(self.facts.started);
         let text = lines::done(&known.name, known.size, down_bytes, took, sha256);
         self.talk(now, &text);
+        self.say_path(path);
+    }
+
+    /// How others get it: with Shoal, and with any client.
+    fn get_it(&mut self, now: Time, about: &Content, tracker: Option<&str>, magnet: &str) {
+        let magnet = Escaped(magnet);
+        match tracker {
+            Some(tracker) => {
+                self.talk(now, &lines::get_it(about, tracker));
+                self.talk(now, &format!("    or: {magnet}"));
+            }
+            None => self.talk(now, &format!("get it: {magnet}")),
+        }
+    }
+
+    /// The final path on stdout, where a program waits for it.
+    fn say_path(&mut self, path: &Path) {
         if self.paths_wanted {
             let mut bytes = if self.paths_escaped {
                 Escaped(&path.to_string_lossy()).to_string().into_bytes()

@@ -21,7 +21,7 @@ pub(super) struct Flag {
 /// A subcommand, or a whole program that has none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Command {
-    /// Its name on the command line.
+    /// Its name on the command line: one word, or the word of its group and its own.
     pub(super) name: &'static str,
     /// Its operands as help shows them.
     pub(super) operands: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Command {
     pub(super) summary: &'static str,
     /// What else its help says, one line each.
     pub(super) details: &'static [&'static str],
-    /// Its own options.
+    /// Its own options. One that bears the name of an option of the program takes its place.
     pub(super) flags: &'static [Flag],
 }
 
@@ -56,6 +56,20 @@ impl Program {
     /// The subcommand of that name.
     pub(super) fn command(&self, name: &str) -> Option<&'static Command> {
         self.commands.iter().find(|command| command.name == name)
+    }
+
+    /// The subcommands whose names begin with this word and have another.
+    pub(super) fn group(&self, word: &str) -> impl Iterator<Item = &'static Command> {
+        self.commands.iter().filter(move |command| {
+            let rest = command.name.strip_prefix(word);
+            rest.is_some_and(|rest| rest.starts_with(' '))
+        })
+    }
+
+    /// The program's own options, but those whose place an option of the subcommand takes.
+    pub(super) fn flags_beside(&self, command: &Command) -> impl Iterator<Item = &'static Flag> {
+        let is_taken = |flag: &Flag| command.flags.iter().any(|own| own.long == flag.long);
+        self.flags.iter().filter(move |flag| !is_taken(flag))
     }
 }
 
@@ -119,7 +133,8 @@ const ZONE: Flag = option(
     "where this machine is ($SHOAL_ZONE)",
 );
 
-const WHAT: &str = "WHAT is a name, an info-hash (40 hex digits) or a unique prefix of one (8 up).";
+const WHAT: &str = "WHAT is a name, an info-hash (40 hex digits) or a unique prefix of one (8 up),";
+const WHAT_FILE: &str = "a magnet link or a .torrent file.";
 const WHAT_NEWEST: &str =
     "Of several contents with one name the newest is meant; ls shows all of them.";
 
@@ -141,16 +156,39 @@ pub(super) static PEER: Program = Program {
         HELP,
         VERSION,
     ],
-    commands: &[SHARE, GET, LS, STATUS, VERIFY, RM, HELP_COMMAND],
+    commands: &[
+        SHARE,
+        GET,
+        LS,
+        STATUS,
+        VERIFY,
+        RM,
+        SEED,
+        TORRENT_CREATE,
+        TORRENT_SHOW,
+        TORRENT_EXPORT,
+        HELP_COMMAND,
+    ],
     details: &[
         "Sizes take K, M and G (powers of 1024); durations take s (as without), m and h.",
         "Environment: SHOAL_TRACKER, SHOAL_ZONE, NO_COLOR. Options override it.",
         "Exit codes: 0 done, 1 other, 2 timeout, 3 not found, 5 stalled, 6 network,",
         "  7 unfinished (signal), 9 disk full, 11 runs already, 13 exists, 17 I/O,",
-        "  19 name resolution, 24 refused, 26 not acceptable, 28 usage, 32 checksum,",
-        "  33 expectation unmet.",
+        "  19 name resolution, 24 refused, 25 unreadable torrent, 26 torrent not",
+        "  acceptable, 27 bad magnet link, 28 usage, 32 checksum, 33 expectation unmet.",
     ],
 };
+
+const PIECE_SIZE: Flag = option(
+    "",
+    "piece-size",
+    "SIZE",
+    "bytes per piece: a power of two, 16K to 512M",
+);
+const NO_SHA256: Flag = switch("", "no-sha256", "do not compute whole-file SHA-256 digests");
+const PIECES_CHOSEN: &str =
+    "The piece size is chosen so that there are at most 2048 pieces, unless given.";
+const NOT_OVERWRITTEN: &str = "A FILE that exists is not overwritten.";
 
 const SHARE: Command = Command {
     name: "share",
@@ -158,16 +196,21 @@ const SHARE: Command = Command {
     operands_min: 1,
     operands_max: usize::MAX,
     summary: "register files or folders, seed them until stopped",
-    details: &["The piece size is chosen so that there are at most 2048 pieces, unless given."],
+    details: &[
+        PIECES_CHOSEN,
+        "The magnet link and the .torrent file are for other BitTorrent clients.",
+        "A FILE that exists is left if it says the same, and never overwritten.",
+    ],
     flags: &[
         option("n", "name", "NAME", "share under this name (one PATH only)"),
+        PIECE_SIZE,
+        NO_SHA256,
         option(
             "",
-            "piece-size",
-            "SIZE",
-            "bytes per piece: a power of two, 16K to 512M",
+            "torrent",
+            "FILE",
+            "write a .torrent file as well (one PATH only)",
         ),
-        switch("", "no-sha256", "do not compute whole-file SHA-256 digests"),
         LISTEN,
         ADVERTISE,
         ZONE,
@@ -182,7 +225,9 @@ const GET: Command = Command {
     summary: "fetch contents, serving what is here meanwhile",
     details: &[
         WHAT,
+        WHAT_FILE,
         WHAT_NEWEST,
+        "Without -t all WHAT must be links or files: they name trackers of their own.",
         "Several WHAT go into a folder, which is created.",
         "Interrupted and started again, get continues with the verified pieces.",
     ],
@@ -247,7 +292,7 @@ const STATUS: Command = Command {
     operands_min: 1,
     operands_max: 1,
     summary: "show which machine has how much of a content",
-    details: &[WHAT, WHAT_NEWEST],
+    details: &[WHAT, WHAT_FILE, WHAT_NEWEST],
     flags: &[
         option(
             "",
@@ -271,7 +316,7 @@ const VERIFY: Command = Command {
     operands_min: 2,
     operands_max: 2,
     summary: "read a copy again, check every piece and SHA-256",
-    details: &[WHAT, WHAT_NEWEST],
+    details: &[WHAT, WHAT_FILE, WHAT_NEWEST],
     flags: &[],
 };
 
@@ -281,15 +326,83 @@ const RM: Command = Command {
     operands_min: 1,
     operands_max: 1,
     summary: "make the tracker forget a content (files stay)",
-    details: &[WHAT, WHAT_NEWEST],
+    details: &[WHAT, WHAT_FILE, WHAT_NEWEST],
     flags: &[],
+};
+
+const SEED: Command = Command {
+    name: "seed",
+    operands: "FILE.torrent PATH",
+    operands_min: 2,
+    operands_max: 2,
+    summary: "serve what is on disk, verified once, until stopped",
+    details: &[
+        "PATH is the content itself: its file or its folder.",
+        "If some pieces are missing or differ, those that match are served.",
+        "With -t it is registered with that tracker too; the file's own are told anyway.",
+    ],
+    flags: &[LISTEN, ADVERTISE, ZONE],
+};
+
+const TORRENT_CREATE: Command = Command {
+    name: "torrent create",
+    operands: "PATH",
+    operands_min: 1,
+    operands_max: 1,
+    summary: "describe a file or folder in a .torrent file",
+    details: &[
+        "Each --tracker is a tier of its own: the next is asked if none of it answers.",
+        "A Shoal tracker may be given as HOST:PORT. Without any the file names none, and",
+        "peers have to be found otherwise. Nothing is sent or registered.",
+        PIECES_CHOSEN,
+        NOT_OVERWRITTEN,
+    ],
+    flags: &[
+        option("", "torrent", "FILE", "the file to write (NAME.torrent)"),
+        list(
+            "t",
+            "tracker",
+            "URL[,URL]",
+            "a tracker, or several that stand for each other",
+        ),
+        option("n", "name", "NAME", "describe it under this name"),
+        PIECE_SIZE,
+        NO_SHA256,
+        switch("", "private", "peers come from these trackers only"),
+        option("", "comment", "TEXT", "a word to whoever reads the file"),
+    ],
+};
+
+const TORRENT_SHOW: Command = Command {
+    name: "torrent show",
+    operands: "FILE",
+    operands_min: 1,
+    operands_max: 1,
+    summary: "show what a .torrent file says",
+    details: &[],
+    flags: &[],
+};
+
+const TORRENT_EXPORT: Command = Command {
+    name: "torrent export",
+    operands: "WHAT",
+    operands_min: 1,
+    operands_max: 1,
+    summary: "write a .torrent file of what the tracker knows",
+    details: &[WHAT, WHAT_FILE, WHAT_NEWEST, NOT_OVERWRITTEN],
+    flags: &[option(
+        "",
+        "torrent",
+        "FILE",
+        "the file to write (NAME.torrent)",
+    )],
 };
 
 const HELP_COMMAND: Command = Command {
     name: "help",
     operands: "[COMMAND]",
     operands_min: 0,
-    operands_max: 1,
+    operands_max: 2,
     summary: "show how a command is used",
     details: &[],
     flags: &[],
@@ -362,7 +475,7 @@ mod tests {
         for program in [&PEER, &TRACKER] {
             for command in program.commands.iter().chain([&without_commands]) {
                 let mut names = BTreeSet::new();
-                for flag in program.flags.iter().chain(command.flags) {
+                for flag in program.flags_beside(command).chain(command.flags) {
                     assert!(names.insert(flag.long), "{} {}", command.name, flag.long);
                     assert!(
                         flag.short.is_empty() || names.insert(flag.short),
@@ -375,8 +488,21 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_no_command() {
+        let grouped = PEER.commands.iter().filter_map(|c| c.name.split_once(' '));
+        for (word, rest) in grouped {
+            assert!(
+                PEER.command(word).is_none() && !rest.contains(' '),
+                "{word}"
+            );
+            assert!(PEER.group(word).count() > 1, "{word}");
+        }
+        assert_eq!(PEER.group("get").count() + PEER.group("torr").count(), 0);
+    }
+
+    #[test]
     fn options_of_later_issues_are_not_accepted() {
-        let later = ["up", "down", "until", "torrent", "policy", "config"];
+        let later = ["up", "down", "until", "policy", "config"];
         for program in [&PEER, &TRACKER] {
             for flag in program
                 .flags

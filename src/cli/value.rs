@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::units::{parse_digits, parse_duration, parse_size};
 use crate::base::{Digest32, InfoHash};
 use crate::wire::magnet::{Magnet, MagnetError};
+use crate::wire::torrent::{COMMENT_BYTES_MAX, tracker_url};
 
 /// The port of a tracker that names none.
 pub const TRACKER_PORT: u16 = 6969;
@@ -97,6 +98,13 @@ pub struct TrackerAddr {
     pub host: String,
     /// Its port, not zero.
     pub port: u16,
+}
+
+impl TrackerAddr {
+    /// Where other BitTorrent clients find it: a Shoal tracker speaks HTTP and UDP at the port of its native front.
+    pub fn announce_urls(&self) -> Vec<String> {
+        vec![format!("http://{self}/announce"), format!("udp://{self}")]
+    }
 }
 
 impl FromStr for TrackerAddr {
@@ -195,6 +203,39 @@ pub(super) fn parse_piece_size(text: &str) -> Result<u32, &'static str> {
         .filter(|size| (PIECE_BYTES_MIN..=PIECE_BYTES_MAX).contains(size))
         .map(|size| size as u32)
         .ok_or("not a power of two from 16K to 512M")
+}
+
+/// The trackers of one tier, separated by commas: URLs, or Shoal trackers by their addresses.
+pub(super) fn parse_tier(text: &str) -> Result<Vec<String>, &'static str> {
+    let mut tier = Vec::new();
+    for word in text.split(',') {
+        match tracker_url(word.as_bytes()) {
+            Some(url) => tier.push(url),
+            None => {
+                let addr: Result<TrackerAddr, _> = word.parse();
+                let addr = addr.map_err(|_| "not a URL like udp://HOST:PORT, nor HOST:PORT")?;
+                tier.extend(addr.announce_urls());
+            }
+        }
+    }
+    Ok(tier)
+}
+
+/// A comment that fits into a `.torrent` file.
+pub(super) fn parse_comment(text: &str) -> Result<String, &'static str> {
+    match text.len() {
+        1..=COMMENT_BYTES_MAX => Ok(text.to_owned()),
+        0 => Err("no text"),
+        _ => Err("longer than 4096 bytes"),
+    }
+}
+
+/// The path of a file.
+pub(super) fn parse_path(text: &str) -> Result<PathBuf, &'static str> {
+    match text {
+        "" | "-" => Err("not a path"),
+        _ => Ok(text.into()),
+    }
 }
 
 /// A time span that is not empty.
@@ -316,6 +357,26 @@ mod tests {
             "tr:1:2",
         ] {
             assert!(text.parse::<TrackerAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tier_holds_urls_and_shoal_trackers() {
+        assert_eq!(
+            parse_tier("http://a/announce,tr,udp://b:1,[::1]:7000"),
+            Ok([
+                "http://a/announce",
+                "http://tr:6969/announce",
+                "udp://tr:6969",
+                "udp://b:1",
+                "http://[::1]:7000/announce",
+                "udp://[::1]:7000",
+            ]
+            .map(str::to_owned)
+            .to_vec())
+        );
+        for text in ["", ",", "udp://", "tr,", "a b", "http://a b"] {
+            assert!(parse_tier(text).is_err(), "{text}");
         }
     }
 

@@ -11,7 +11,7 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, read_list, read_whole, scan,
+    Task, check_and_write, is_taken, read_back, read_list, read_whole, scan, write_new,
 };
 use crate::swarm::Run;
 use crate::wire::metainfo::{Metainfo, MetainfoError};
@@ -27,21 +27,8 @@ pub(super) struct Errand {
 /// What is to be done.
 #[derive(Debug)]
 pub(super) enum Work {
-    /// Hash a piece; write it if it matches.
-    Check {
-        piece: u32,
-        buffer: PieceBuf,
-        expected: Digest20,
-        offset: u64,
-        files: Arc<PartFiles>,
-    },
-    /// Read a run for uploading.
-    Load {
-        run: Run,
-        buffer: PieceBuf,
-        offset: u64,
-        files: Files,
-    },
+    /// Read or write some of the content.
+    Piece(PieceWork),
     /// Put data on disk, then the record that vouches for it.
     Save {
         bits: BitsFile,
@@ -69,8 +56,57 @@ pub(super) enum Work {
     ReadHosts { path: PathBuf },
     /// Read a `.torrent` file.
     ReadTorrent { path: PathBuf },
-    /// Turn a host name into addresses.
-    Resolve { host: String, port: u16 },
+    /// Write a `.torrent` file where none is; one that says the same may be there, if `same_is_fine`.
+    WriteTorrent {
+        path: PathBuf,
+        bytes: Vec<u8>,
+        same_is_fine: bool,
+    },
+    /// See that nothing lies there.
+    FindVacant { path: PathBuf },
+    /// Open what of a content lies on disk, to be checked and served.
+    OpenPresent { path: PathBuf, meta: Arc<Metainfo> },
+    /// Turn a host name into addresses; the number comes back with them.
+    Resolve {
+        host: String,
+        port: u16,
+        number: u64,
+    },
+}
+
+/// What is to be done with a piece or a run.
+#[derive(Debug)]
+pub(super) enum PieceWork {
+    /// Hash a piece; write it if it matches.
+    Check {
+        piece: u32,
+        buffer: PieceBuf,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Write a run of a large piece, whatever it is.
+    Write {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Read a large piece back and hash it.
+    Verify {
+        piece: u32,
+        len: u32,
+        expected: Digest20,
+        offset: u64,
+        files: Arc<PartFiles>,
+    },
+    /// Read a run for uploading.
+    Load {
+        run: Run,
+        buffer: PieceBuf,
+        offset: u64,
+        files: Files,
+    },
 }
 
 /// What became of an errand.
@@ -86,6 +122,15 @@ pub(super) enum Outcome {
     Checked {
         piece: u32,
         buffer: PieceBuf,
+        verdict: Verdict,
+    },
+    Written {
+        run: Run,
+        buffer: PieceBuf,
+        result: io::Result<()>,
+    },
+    Verified {
+        piece: u32,
         verdict: Verdict,
     },
     Loaded {
@@ -106,11 +151,20 @@ pub(super) enum Outcome {
     Looked(io::Result<()>),
     Hosts(io::Result<Vec<String>>),
     Torrent(Result<Box<Torrent>, TorrentError>),
-    Resolved(io::Result<Vec<SocketAddr>>),
+    TorrentWritten(io::Result<()>),
+    Vacant(io::Result<()>),
+    /// The files, and which of them are not there.
+    OpenedPresent(io::Result<(Arc<SharedFiles>, Vec<usize>)>),
+    Resolved {
+        number: u64,
+        result: io::Result<Vec<SocketAddr>>,
+    },
     /// A piece was judged, and its buffer is home in the swarm.
     Judged {
         good: bool,
     },
+    /// A run was written or failed, which the swarm knows.
+    Stored,
     /// A run was read, and its buffer is home in the swarm.
     Read(io::Result<()>),
 }
@@ -205,6 +259,28 @@ fn read_torrent(path: &Path) -> Result<Box<Torrent>, TorrentError> {
     Ok(Box::new(torrent))
 }
 
+fn write_torrent(path: &Path, bytes: &[u8], same_is_fine: bool) -> io::Result<()> {
+    let written = write_new(path, bytes);
+    let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    if same_is_fine
+        && written.as_ref().is_err_and(exists)
+        && let (Ok(there), Ok(ours)) = (read_torrent(path), Torrent::from_bytes(bytes))
+        && there.meta.info_hash() == ours.meta.info_hash()
+        && there.tiers == ours.tiers
+    {
+        return Ok(());
+    }
+    written
+}
+
+fn find_vacant(path: &Path) -> io::Result<()> {
+    if !is_taken(path) {
+        return Ok(());
+    }
+    let why = format!("{}: File exists", path.display());
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+}
+
 fn look_at(path: &Path) -> io::Result<(Scan, Arc<SharedFiles>)> {
     let scan = scan(path)?;
     let files = SharedFiles::open(&scan.root, &scan.files, scan.single)?;
@@ -225,33 +301,7 @@ impl Task for Errand {
 impl Work {
     fn run(self) -> Outcome {
         match self {
-            Self::Check {
-                piece,
-                buffer,
-                expected,
-                offset,
-                files,
-            } => {
-                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
-                Outcome::Checked {
-                    piece,
-                    buffer,
-                    verdict,
-                }
-            }
-            Self::Load {
-                run,
-                mut buffer,
-                offset,
-                files,
-            } => {
-                let result = files.read_at(offset, buffer.bytes_mut());
-                Outcome::Loaded {
-                    run,
-                    buffer,
-                    result,
-                }
-            }
+            Self::Piece(work) => work.run(),
             Self::Save {
                 mut bits,
                 have,
@@ -284,9 +334,78 @@ impl Work {
             Self::Look { files } => Outcome::Looked(files.check_unchanged()),
             Self::ReadHosts { path } => Outcome::Hosts(read_list(&path)),
             Self::ReadTorrent { path } => Outcome::Torrent(read_torrent(&path)),
-            Self::Resolve { host, port } => {
+            Self::WriteTorrent {
+                path,
+                bytes,
+                same_is_fine,
+            } => Outcome::TorrentWritten(write_torrent(&path, &bytes, same_is_fine)),
+            Self::FindVacant { path } => Outcome::Vacant(find_vacant(&path)),
+            Self::OpenPresent { path, meta } => {
+                let specs = file_specs(&meta);
+                let opened = SharedFiles::open_present(&path, &specs, meta.is_single());
+                Outcome::OpenedPresent(opened.map(|(files, absent)| (Arc::new(files), absent)))
+            }
+            Self::Resolve { host, port, number } => {
                 let found = (host.as_str(), port).to_socket_addrs();
-                Outcome::Resolved(found.map(Iterator::collect))
+                let result = found.map(Iterator::collect);
+                Outcome::Resolved { number, result }
+            }
+        }
+    }
+}
+
+impl PieceWork {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Check {
+                piece,
+                buffer,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
+                Outcome::Checked {
+                    piece,
+                    buffer,
+                    verdict,
+                }
+            }
+            Self::Write {
+                run,
+                buffer,
+                offset,
+                files,
+            } => {
+                let result = files.write_at(offset, buffer.bytes());
+                Outcome::Written {
+                    run,
+                    buffer,
+                    result,
+                }
+            }
+            Self::Verify {
+                piece,
+                len,
+                expected,
+                offset,
+                files,
+            } => {
+                let verdict = read_back(&files, offset, len, &expected);
+                Outcome::Verified { piece, verdict }
+            }
+            Self::Load {
+                run,
+                mut buffer,
+                offset,
+                files,
+            } => {
+                let result = files.read_at(offset, buffer.bytes_mut());
+                Outcome::Loaded {
+                    run,
+                    buffer,
+                    result,
+                }
             }
         }
     }

@@ -1,11 +1,14 @@
 //! From what the user typed to one content: reads the file that describes it, or asks the tracker for it, and for its
-//! info dictionary where that is needed.
+//! info dictionary where that is needed; of a magnet link it asks peers as well.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use sha1::{Digest, Sha1};
+
+use super::announce::Totals;
 use super::errand::{Outcome, TorrentError, Work};
 use super::job::{Context, read_failure, refusal};
+use super::seeder::tiers_beside;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::InfoHash;
@@ -24,12 +27,14 @@ pub(super) struct Finder {
     stage: Stage,
     /// The trackers that the file or the link names, in their tiers.
     pub tiers: Vec<Vec<String>>,
+    /// The native tracker gave us the description.
+    is_registered: bool,
 }
 
 #[derive(Debug)]
 enum Stage {
     /// This file says it.
-    File(PathBuf),
+    File,
     ByName(String),
     ByHash(String),
     Info(InfoHash),
@@ -77,7 +82,7 @@ impl Finder {
             What::Name(name) => Stage::ByName(name.clone()),
             What::PrefixOrName(text) => Stage::ByName(text.clone()),
             What::Hash(hash) => Stage::ByHash(hash.to_string()),
-            What::Torrent(path) => Stage::File(path.clone()),
+            What::Torrent(_) => Stage::File,
             What::Magnet(magnet) => {
                 // Each tracker of a link is a tier of its own, as in every client.
                 tiers.extend(magnet.trackers.iter().map(|url| vec![url.clone()]));
@@ -90,14 +95,38 @@ impl Finder {
             with_info,
             stage,
             tiers,
+            is_registered: false,
         }
     }
 
     /// Begins with what needs no tracker.
     pub(super) fn start(&self, cx: &mut Context<'_>) {
-        if let Stage::File(path) = &self.stage {
-            cx.submit(Work::ReadTorrent { path: path.clone() });
+        match &self.what {
+            What::Torrent(path) => cx.submit(Work::ReadTorrent { path: path.clone() }),
+            What::Magnet(magnet) if self.with_info => {
+                cx.begin_search(magnet.info_hash, &magnet.peers);
+                let tracker = cx.shell.tracker.addr.as_ref();
+                let tiers = tiers_beside(tracker, &self.tiers);
+                cx.announce(magnet.info_hash, &tiers, Totals::default());
+            }
+            _ => {}
         }
+    }
+
+    /// Whether the content is the native tracker's to know, so that it is given back to one that lost it. What came from
+    /// elsewhere is its publisher's to register.
+    pub(super) fn is_registered(&self) -> bool {
+        self.is_registered
+    }
+
+    /// Whether peers are asked, too.
+    fn is_searching(&self) -> bool {
+        self.with_info && matches!(self.what, What::Magnet(_))
+    }
+
+    /// Takes the info dictionary that peers gave us, whose hash is right.
+    pub(super) fn found_info(&self, info: &[u8]) -> Result<Found, Failure> {
+        self.read_info(info)
     }
 
     /// Takes what a worker did; `None` if it was something else, or if there is more to ask.
@@ -136,7 +165,7 @@ impl Finder {
             key: key.to_owned().into(),
         };
         let request = match &self.stage {
-            Stage::File(_) => return,
+            Stage::File => return,
             Stage::ByName(name) => by(LookupBy::Name, name),
             Stage::ByHash(hash) => by(LookupBy::Hash, hash),
             Stage::Info(info_hash) => Request::GetInfo {
@@ -161,9 +190,15 @@ impl Finder {
                 }
             }
             (Stage::Info(expected), OwnedReply::Info { bytes, .. }) => {
-                Some(self.read_info(*expected, bytes))
+                if InfoHash(Sha1::digest(bytes).into()) == *expected {
+                    self.is_registered = true;
+                    return Some(self.read_info(bytes));
+                }
+                let why = "the tracker sent the description of another content";
+                let failure = Failure::new(ExitCode::UnreadableTorrent, &self.title, why);
+                self.fail(failure)
             }
-            _ => Some(Err(unexpected(&self.title, reply))),
+            _ => self.fail(unexpected(&self.title, reply)),
         }
     }
 
@@ -180,8 +215,17 @@ impl Finder {
             why if super::job::is_not_found(why) && !matches!(self.stage, Stage::ByHash(_)) => {
                 self.try_otherwise(cx)
             }
-            why => Some(Err(refusal(&self.title, why))),
+            why => self.fail(refusal(&self.title, why)),
         }
+    }
+
+    /// The tracker is of no use; that is the end, unless peers are asked, too.
+    fn fail(&self, failure: Failure) -> Option<Result<Found, Failure>> {
+        if self.is_searching() {
+            log::info!("{failure}; peers are asked for it");
+            return None;
+        }
+        Some(Err(failure))
     }
 
     fn found(
@@ -220,18 +264,14 @@ impl Finder {
             ),
         };
         let failure = Failure::new(ExitCode::NotFound, &self.title, why);
-        Some(Err(failure.with_remedy(remedy)))
+        self.fail(failure.with_remedy(remedy))
     }
 
-    fn read_info(&self, expected: InfoHash, bytes: &[u8]) -> Result<Found, Failure> {
+    fn read_info(&self, bytes: &[u8]) -> Result<Found, Failure> {
         let meta = Metainfo::from_info(bytes).map_err(|error| {
             Failure::new(code_of(error), &self.title, error.to_string())
                 .with_remedy("have it shared again")
         })?;
-        if meta.info_hash() != expected {
-            let why = "the tracker sent the description of another content";
-            return Err(Failure::new(ExitCode::UnreadableTorrent, &self.title, why));
-        }
         Ok(Found::Meta(Arc::new(meta)))
     }
 }

@@ -1,6 +1,7 @@
 //! What all jobs have in common: what they are told, what they work with, and how one is chosen.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::errand::{Files, Hashing, Outcome, Work};
@@ -8,9 +9,11 @@ use super::get::Get;
 use super::list::List;
 use super::pace::Pace;
 use super::remove::Remove;
+use super::seed::Seed;
 use super::share::Share;
 use super::shell::Shell;
 use super::status::Status;
+use super::torrent::{Create, Export, Show};
 use super::transfer::{News, Transfer};
 use super::verify::Verify;
 use super::wire_link::Links;
@@ -23,6 +26,9 @@ use crate::wire::native::ErrorCode;
 
 /// How long a job that has left waits for the tracker to say that it heard so.
 pub(super) const LEAVE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Why conns are closed at the end.
+pub(super) const LEAVING: &str = "we are leaving";
 
 /// What a job works with while it is told something.
 pub(super) struct Context<'a> {
@@ -81,16 +87,18 @@ impl Context<'_> {
     ) {
         let mut transfer = Transfer::new(self.job, meta, files, have, config, self.shell);
         transfer.join(self.shell);
+        self.shell.announces.set_totals(self.job, transfer.totals());
         *self.transfer = Some(transfer);
     }
 
-    /// Closes the links and says good-bye to the tracker. Returns whether the tracker will answer.
+    /// Closes the links and says good-bye to the trackers. Returns whether the native one will answer.
     pub(super) fn end_transfer(&mut self) -> bool {
+        self.announce_stop();
         let Some(transfer) = self.transfer else {
             return false;
         };
         transfer.swarm.stop();
-        self.links.close_all(self.job, self.shell);
+        self.links.close_all(self.job, LEAVING, self.shell);
         transfer.leave(self.now, self.shell)
     }
 
@@ -106,6 +114,10 @@ impl Context<'_> {
 pub(super) enum Job {
     Get(Box<Get>),
     Share(Box<Share>),
+    Seed(Box<Seed>),
+    Create(Box<Create>),
+    Show(Show),
+    Export(Box<Export>),
     List(List),
     Status(Status),
     Verify(Verify),
@@ -114,10 +126,13 @@ pub(super) enum Job {
 
 /// Calls the same method of whichever job it is.
 macro_rules! each {
-    ($job:expr, $inner:ident => $call:expr) => {
+    ($job:expr, $inner:ident => $call:expr, $($other:pat => $otherwise:expr),+) => {
         match $job {
+            $($other => $otherwise,)+
             Job::Get($inner) => $call,
             Job::Share($inner) => $call,
+            Job::Seed($inner) => $call,
+            Job::Export($inner) => $call,
             Job::List($inner) => $call,
             Job::Status($inner) => $call,
             Job::Verify($inner) => $call,
@@ -132,26 +147,36 @@ impl Job {
         match self {
             Self::Get(get) => get.start(cx),
             Self::Share(share) => share.start(cx),
+            Self::Seed(seed) => seed.start(cx),
+            Self::Create(create) => create.start(cx),
+            Self::Show(show) => show.start(cx),
             Self::Status(status) => status.start(cx),
             Self::Verify(verify) => verify.start(cx),
             Self::Remove(remove) => remove.start(cx),
-            Self::List(_) => {}
+            Self::List(_) | Self::Export(_) => {}
         }
     }
 
     /// The tracker answered HELLO, for the first time or again.
     pub(super) fn ready(&mut self, cx: &mut Context<'_>) {
-        each!(self, job => job.ready(cx));
+        each!(self, job => job.ready(cx), Self::Create(_) | Self::Show(_) => {});
+    }
+
+    /// The tracker was never there, and the command goes on without it.
+    pub(super) fn without_tracker(&mut self, cx: &mut Context<'_>) {
+        if let Self::Seed(seed) = self {
+            seed.without_tracker(cx);
+        }
     }
 
     /// The tracker answered.
     pub(super) fn replied(&mut self, cx: &mut Context<'_>, tag: u8, reply: &OwnedReply) {
-        each!(self, job => job.replied(cx, tag, reply));
+        each!(self, job => job.replied(cx, tag, reply), Self::Create(_) | Self::Show(_) => {});
     }
 
     /// The tracker refused, or is gone.
     pub(super) fn refused(&mut self, cx: &mut Context<'_>, tag: u8, why: &TrackerFailure) {
-        each!(self, job => job.refused(cx, tag, why));
+        each!(self, job => job.refused(cx, tag, why), Self::Create(_) | Self::Show(_) => {});
     }
 
     /// A worker is done.
@@ -159,6 +184,10 @@ impl Job {
         match self {
             Self::Get(get) => get.done(cx, outcome),
             Self::Share(share) => share.done(cx, outcome),
+            Self::Seed(seed) => seed.done(cx, outcome),
+            Self::Create(create) => create.done(cx, outcome),
+            Self::Show(show) => show.done(cx, outcome),
+            Self::Export(export) => export.done(cx, outcome),
             Self::Verify(verify) => verify.done(cx, outcome),
             Self::Status(status) => status.done(cx, outcome),
             Self::Remove(remove) => remove.done(cx, outcome),
@@ -173,11 +202,26 @@ impl Job {
         }
     }
 
+    /// Other trackers named peers of its content before it has a transfer.
+    pub(super) fn found_peers(&mut self, cx: &mut Context<'_>, peers: &[SocketAddr]) {
+        if let Self::Get(get) = self {
+            get.found_peers(cx, peers);
+        }
+    }
+
+    /// The info dictionary that it searched for is here.
+    pub(super) fn found_info(&mut self, cx: &mut Context<'_>, info: &[u8]) {
+        if let Self::Get(get) = self {
+            get.found_info(cx, info);
+        }
+    }
+
     /// The tracker was told to forget its content.
     pub(super) fn removed(&mut self, cx: &mut Context<'_>) {
         match self {
             Self::Get(get) => get.removed(cx),
             Self::Share(share) => share.removed(cx),
+            Self::Seed(seed) => seed.removed(cx),
             _ => {}
         }
     }
@@ -187,6 +231,7 @@ impl Job {
         match self {
             Self::Get(get) => get.handle_timeout(cx),
             Self::Share(share) => share.handle_timeout(cx),
+            Self::Seed(seed) => seed.handle_timeout(cx),
             Self::Status(status) => status.handle_timeout(cx),
             _ => {}
         }
@@ -197,6 +242,7 @@ impl Job {
         match self {
             Self::Get(get) => get.poll_timeout(),
             Self::Share(share) => share.poll_timeout(),
+            Self::Seed(seed) => seed.poll_timeout(),
             Self::Status(status) => status.poll_timeout(),
             _ => None,
         }
@@ -207,6 +253,8 @@ impl Job {
         match self {
             Self::Get(get) => get.progress(cx),
             Self::Share(share) => share.progress(cx),
+            Self::Seed(seed) => seed.progress(cx),
+            Self::Create(create) => create.progress(cx),
             Self::Verify(verify) => verify.progress(cx),
             _ => {}
         }
@@ -214,26 +262,34 @@ impl Job {
 
     /// The user wants it to end.
     pub(super) fn stop(&mut self, cx: &mut Context<'_>) {
-        match self {
-            Self::Get(get) => get.stop(cx),
-            Self::Share(share) => share.stop(cx),
-            Self::Verify(verify) => verify.stop(cx),
-            Self::List(list) => list.stop(cx),
-            Self::Status(status) => status.stop(cx),
-            Self::Remove(remove) => remove.stop(cx),
-        }
+        each!(self, job => job.stop(cx),
+            Self::Create(create) => create.stop(cx),
+            Self::Show(show) => show.stop(cx));
     }
 
     /// There will never be a tracker: lets go of the workers.
     pub(super) fn abandon(&self) {
-        if let Self::Share(share) = self {
-            share.abandon();
+        match self {
+            Self::Share(share) => share.abandon(),
+            Self::Seed(seed) => seed.abandon(),
+            _ => {}
         }
     }
 
     /// Whether nothing is left to do.
     pub(super) fn is_over(&self) -> bool {
-        each!(self, job => job.is_over)
+        match self {
+            Self::Get(get) => get.is_over,
+            Self::Share(share) => share.is_over(),
+            Self::Seed(seed) => seed.is_over(),
+            Self::Create(create) => create.is_over,
+            Self::Show(show) => show.is_over,
+            Self::Export(export) => export.is_over,
+            Self::List(list) => list.is_over,
+            Self::Status(status) => status.is_over,
+            Self::Verify(verify) => verify.is_over,
+            Self::Remove(remove) => remove.is_over,
+        }
     }
 
     /// Whether it can do nothing without the tracker.
@@ -242,13 +298,16 @@ impl Job {
             Self::List(_) | Self::Remove(_) => true,
             Self::Status(status) => !status.is_watching(),
             Self::Verify(verify) => verify.is_searching(),
-            Self::Get(_) | Self::Share(_) => false,
+            Self::Export(export) => export.is_searching(),
+            _ => false,
         }
     }
 
     /// What it does, for messages: `get vm.qcow2`.
     pub(super) fn what(&self) -> String {
-        each!(self, job => job.what())
+        each!(self, job => job.what(),
+            Self::Create(create) => create.what(),
+            Self::Show(show) => show.what())
     }
 }
 

@@ -4,20 +4,29 @@
 //! all; each job is a small state machine that is told what the tracker and the workers answered. The service owns the
 //! sockets' side, the jobs own the meaning. Nothing here blocks: whatever may wait is an errand of the worker pool.
 
+mod announce;
 mod errand;
+mod extensions;
 mod finder;
 mod fleet;
 mod get;
 mod job;
 mod list;
+mod maker;
 mod pace;
 mod place;
+mod refuser;
 mod remove;
 mod run;
+mod search;
+mod seed;
+mod seeder;
 mod service;
 mod share;
 mod shell;
 mod status;
+mod summary;
+mod torrent;
 mod tracker_client;
 mod tracker_link;
 mod transfer;

@@ -8,10 +8,12 @@ use super::get::Get;
 use super::job::Job;
 use super::list::List;
 use super::remove::Remove;
+use super::seed::Seed;
 use super::service::PeerService;
 use super::share::Share;
 use super::shell::Shell;
 use super::status::Status;
+use super::torrent::{Create, Export, Show};
 use super::tracker_client::HelloConfig;
 use super::tracker_link::TrackerLink;
 use super::verify::Verify;
@@ -19,7 +21,7 @@ use super::wire_link::Links;
 use crate::base::{PeerId, Rng, Time};
 use crate::cli::{
     Advertised, ExitCode, Failure, OutputConfig, PeerCommand, PeerGlobals, ReachConfig, Reporter,
-    Streams,
+    Streams, TrackerUse,
 };
 use crate::reactor::{Limits, Reactor, raise_nofile_limit};
 use crate::storage::{LineWriter, Workers, cores};
@@ -88,7 +90,7 @@ fn start(
         let reach = reach_of(&command);
         let listen = reach
             .as_ref()
-            .map(|reach| reactor.listen(reach.listen))
+            .map(|reach| listen(&mut reactor, reach.listen))
             .transpose();
         let local = listen.map_err(|error| {
             Failure::new(ExitCode::Network, what, error.to_string()).with_remedy(
@@ -114,19 +116,38 @@ fn start(
     ));
     let port = local.map_or(0, |local| local.port());
     let hello = hello(id, reach, local);
-    let tracker = TrackerLink::new(globals.tracker, hello, Rng::new(rng.next_u64()));
+    let is_required = command.tracker_use() == TrackerUse::Required;
+    let link_rng = Rng::new(rng.next_u64());
+    let tracker = TrackerLink::new(globals.tracker, is_required, hello, link_rng);
     let now = reactor.now();
     let jobs = jobs_of(now, command);
-    let mut shell = Shell::new(workers, hashing_max, tracker, reporter, writer, (id, rng));
+    let mut shell = Shell::new(
+        workers,
+        hashing_max,
+        tracker,
+        reporter,
+        writer,
+        (id, port, rng),
+    );
     shell.content_count = jobs.len();
     let service = PeerService::new(now, shell, Links::new(id, port), jobs);
     Ok((reactor, service))
+}
+
+/// Listens for peers: by TCP, and on the same number by UDP, if nobody has that, to refuse those who dial by uTP.
+fn listen(reactor: &mut Reactor, addr: SocketAddr) -> io::Result<SocketAddr> {
+    let local = reactor.listen(addr)?;
+    if let Err(error) = reactor.listen_udp(local) {
+        log::debug!("who dials by uTP has to wait: {error}");
+    }
+    Ok(local)
 }
 
 fn reach_of(command: &PeerCommand) -> Option<ReachConfig> {
     match command {
         PeerCommand::Share(config) => Some(config.reach.clone()),
         PeerCommand::Get(config) => Some(config.reach.clone()),
+        PeerCommand::Seed(config) => Some(config.reach.clone()),
         _ => None,
     }
 }
@@ -143,6 +164,10 @@ fn names_of(command: &PeerCommand) -> Vec<String> {
         PeerCommand::Status(config) => vec![config.what.to_string()],
         PeerCommand::Verify(config) => vec![config.what.to_string()],
         PeerCommand::Remove(config) => vec![config.what.to_string()],
+        PeerCommand::Seed(config) => vec![config.path.display().to_string()],
+        PeerCommand::Create(config) => vec![config.path.display().to_string()],
+        PeerCommand::Show(config) => vec![config.file.display().to_string()],
+        PeerCommand::Export(config) => vec![config.what.to_string()],
     }
 }
 
@@ -162,6 +187,10 @@ fn jobs_of(now: Time, command: PeerCommand) -> Vec<Job> {
         PeerCommand::Status(config) => vec![Job::Status(Status::new(config))],
         PeerCommand::Verify(config) => vec![Job::Verify(Verify::new(now, config))],
         PeerCommand::Remove(config) => vec![Job::Remove(Remove::new(config))],
+        PeerCommand::Seed(config) => vec![Job::Seed(Box::new(Seed::new(now, config)))],
+        PeerCommand::Create(config) => vec![Job::Create(Box::new(Create::new(now, config)))],
+        PeerCommand::Show(config) => vec![Job::Show(Show::new(config))],
+        PeerCommand::Export(config) => vec![Job::Export(Box::new(Export::new(config)))],
     }
 }
 

@@ -4,14 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::announce::is_announce_dial;
 use super::errand::{Done, Outcome};
 use super::job::{Context, Job, refusal};
+use super::refuser::Refuser;
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
+use super::summary::summary;
 use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
-use super::transfer::Transfer;
+use super::transfer::{News, Transfer};
 use super::wire_link::Links;
 use crate::base::Time;
-use crate::cli::{self, ExitCode, Failure, PeerTotal, Summary};
+use crate::cli::{self, ExitCode, Failure, Summary};
 use crate::reactor::{Admission, Closed, Command, ConnId, Origin, Outbox, Service, Signal};
 use crate::swarm::Input;
 
@@ -22,6 +25,7 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(2);
 pub(super) struct PeerService {
     shell: Shell,
     links: Links,
+    refuser: Refuser,
     jobs: Vec<Job>,
     /// One for each job.
     transfers: Vec<Option<Transfer>>,
@@ -42,6 +46,7 @@ impl PeerService {
         let mut service = Self {
             shell,
             links,
+            refuser: Refuser::new(),
             jobs,
             transfers,
             done: Vec::new(),
@@ -56,7 +61,7 @@ impl PeerService {
 
     /// Ends everything, and says how it went.
     pub(super) fn finish(self, now: Time) -> ExitCode {
-        let summary = self.summary();
+        let summary = summary(&self.jobs, &self.transfers);
         self.shell.close(now, &summary)
     }
 
@@ -84,6 +89,9 @@ impl PeerService {
 
     /// Lets a swarm's outputs take effect, and its news reach its job.
     fn drain(&mut self, now: Time, at: usize) {
+        if let Some(info) = self.links.drain_search(at, &mut self.shell) {
+            self.with_job(now, at, |job, cx| job.found_info(cx, &info));
+        }
         loop {
             let Some(transfer) = &mut self.transfers[at] else {
                 return;
@@ -93,6 +101,9 @@ impl PeerService {
                 return;
             }
             for news in std::mem::take(&mut transfer.news) {
+                if matches!(news, News::Complete) {
+                    self.shell.announces.complete(now, at);
+                }
                 self.with_job(now, at, |job, cx| job.news(cx, news));
             }
         }
@@ -106,17 +117,38 @@ impl PeerService {
             self.tracker_event(now, event);
         }
         for at in 0..self.jobs.len() {
+            if self.jobs[at].is_over() {
+                self.shell.announces.stop(now, at);
+            }
             self.drain(now, at);
         }
+        self.hand_out_found(now);
         let is_needed = self.jobs.iter().any(Job::needs_tracker);
         if self.shell.tracker.is_hopeless(is_needed) && !self.is_over {
             self.give_up_tracker(now);
         }
-        if !self.is_over && self.jobs.iter().all(Job::is_over) {
+        if self.shell.tracker.is_newly_absent() {
+            self.go_without_tracker(now);
+        }
+        let is_over = self.jobs.iter().all(Job::is_over) && self.shell.announces.is_over();
+        if is_over && !self.is_over {
             self.end();
         }
         self.shell.touch_tracker();
         self.shell.show_log(now);
+    }
+
+    /// Gives the peers that other trackers named to whoever asked for them.
+    fn hand_out_found(&mut self, now: Time) {
+        while let Some((at, peers)) = self.shell.poll_found() {
+            match &mut self.transfers[at] {
+                Some(transfer) => {
+                    transfer.found(now, &peers);
+                    self.drain(now, at);
+                }
+                None => self.with_job(now, at, |job, cx| job.found_peers(cx, &peers)),
+            }
+        }
     }
 
     fn end(&mut self) {
@@ -126,6 +158,23 @@ impl PeerService {
 
     /// The tracker was never there.
     fn give_up_tracker(&mut self, now: Time) {
+        let failure = self.no_tracker();
+        self.give_up(now, &failure);
+    }
+
+    /// The tracker was never there, and is not needed.
+    fn go_without_tracker(&mut self, now: Time) {
+        let why = self.no_tracker().why;
+        let text = format!("{why}; going on without it");
+        self.shell.tell(now, cli::Event::Warning(text));
+        self.each_job(now, |job, cx| {
+            if !job.is_over() {
+                job.without_tracker(cx);
+            }
+        });
+    }
+
+    fn no_tracker(&self) -> Failure {
         let tracker = &self.shell.tracker;
         let error = tracker
             .last_error
@@ -146,8 +195,7 @@ impl PeerService {
             )
         };
         let what = self.jobs.first().map_or_else(String::new, Job::what);
-        let failure = Failure::new(code, what, why).with_remedy(remedy);
-        self.give_up(now, &failure);
+        Failure::new(code, what, why).with_remedy(remedy)
     }
 
     /// Without a tracker there is nothing to do.
@@ -226,7 +274,7 @@ impl PeerService {
         let what = self.jobs.first().map_or_else(String::new, Job::what);
         let failure = Failure::new(code, what, "stopped at once by a second signal");
         self.shell.fail(now, None, &failure);
-        let summary = self.summary();
+        let summary = summary(&self.jobs, &self.transfers);
         self.shell.say_last(now, &summary);
         std::process::exit(i32::from(code.number()));
     }
@@ -241,11 +289,7 @@ impl PeerService {
 
     fn done(&mut self, now: Time, done: Done) {
         if done.job == NO_JOB {
-            if let Outcome::Resolved(result) = done.result {
-                let step = self.shell.tracker.resolved(now, result);
-                self.shell.step(step);
-            }
-            return;
+            return self.shell.resolved(now, done.result);
         }
         let at = done.job;
         let outcome = match (done.result, &mut self.transfers[at]) {
@@ -267,6 +311,28 @@ impl PeerService {
                     },
                 );
                 Outcome::Judged { good }
+            }
+            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
+                let good = matches!(verdict, crate::base::Verdict::Good);
+                let verified = Input::Verified { piece, verdict };
+                transfer.swarm.handle_input(now, verified);
+                Outcome::Judged { good }
+            }
+            (
+                Outcome::Written {
+                    run,
+                    buffer,
+                    result,
+                },
+                Some(transfer),
+            ) => {
+                let written = Input::Written {
+                    run,
+                    buffer,
+                    result,
+                };
+                transfer.swarm.handle_input(now, written);
+                Outcome::Stored
             }
             (
                 Outcome::Loaded {
@@ -302,58 +368,6 @@ impl PeerService {
             }
         });
     }
-
-    /// What the last line says: of the job where there is one kind, summed up where there are several.
-    fn summary(&self) -> Summary {
-        let mut peers: Vec<PeerTotal> = Vec::new();
-        let (mut down, mut up, mut hash_fail) = (0, 0, 0);
-        for transfer in self.transfers.iter().flatten() {
-            let counts = transfer.swarm.counts();
-            down += counts.down_bytes;
-            up += counts.up_bytes;
-            hash_fail += counts.hash_fail_count as u32;
-            for account in transfer.swarm.ledger().accounts() {
-                add_total(
-                    &mut peers,
-                    account.addr,
-                    account.down_bytes,
-                    account.up_bytes,
-                );
-            }
-        }
-        match self.jobs.first() {
-            Some(Job::Get(_)) => Summary::Get {
-                down_bytes: down,
-                up_bytes: up,
-                hash_fail,
-                peers,
-            },
-            Some(Job::Share(_)) => Summary::Share {
-                up_bytes: up,
-                peers,
-            },
-            Some(Job::Status(status)) => status.summary(),
-            Some(Job::Verify(verify)) => verify.summary(),
-            _ => Summary::Plain,
-        }
-    }
-}
-
-fn add_total(peers: &mut Vec<PeerTotal>, addr: SocketAddr, down_bytes: u64, up_bytes: u64) {
-    if down_bytes + up_bytes == 0 {
-        return;
-    }
-    match peers.iter_mut().find(|peer| peer.addr == addr) {
-        Some(peer) => {
-            peer.down_bytes += down_bytes;
-            peer.up_bytes += up_bytes;
-        }
-        None => peers.push(PeerTotal {
-            addr,
-            down_bytes,
-            up_bytes,
-        }),
-    }
 }
 
 impl Service for PeerService {
@@ -365,6 +379,9 @@ impl Service for PeerService {
                 self.shell.tracker.connected(now, conn);
                 self.shell.touch_tracker();
                 return Admission::Accept;
+            }
+            Origin::Dialled { tag, .. } if is_announce_dial(tag) => {
+                return self.shell.announces.opened(now, conn, tag);
             }
             Origin::Dialled { remote, tag, .. } => match self.links.end_dial(tag) {
                 Some(dial) => (remote, Some(dial)),
@@ -389,16 +406,16 @@ impl Service for PeerService {
             self.shell.step(step);
             return self.advance(now);
         }
+        if is_announce_dial(tag) {
+            self.shell.announces.dial_failed(now, tag, &error);
+            return self.advance(now);
+        }
         let Some(dial) = self.links.end_dial(tag) else {
             return;
         };
         log::debug!("{addr}: {error}");
-        if let Some(transfer) = &mut self.transfers[dial.job] {
-            transfer
-                .swarm
-                .handle_input(now, Input::DialFailed { addr: dial.addr });
-            self.drain(now, dial.job);
-        }
+        self.links.dial_failed(now, dial, &mut self.transfers);
+        self.drain(now, dial.job);
     }
 
     fn landing(&mut self, conn: ConnId) -> Option<&mut [u8]> {
@@ -418,6 +435,10 @@ impl Service for PeerService {
             self.advance(now);
             return read.map_err(|error| Closed::Fault(error.reason()));
         }
+        if self.shell.announces.received(now, conn, bytes) {
+            self.advance(now);
+            return Ok(());
+        }
         let received = self
             .links
             .received(now, conn, bytes, &mut self.transfers, &mut self.shell);
@@ -435,6 +456,9 @@ impl Service for PeerService {
                 out.control(&frames);
                 frames.clear();
             }
+            return;
+        }
+        if self.shell.announces.refill(conn, out) {
             return;
         }
         self.links
@@ -456,9 +480,28 @@ impl Service for PeerService {
             }
             return self.advance(now);
         }
+        if self.shell.announces.closed(now, conn, &why) {
+            return self.advance(now);
+        }
         if let Some(at) = self.links.closed(now, conn, &why, &mut self.transfers) {
             self.drain(now, at);
         }
+    }
+
+    fn datagram(
+        &mut self,
+        now: Time,
+        local: SocketAddr,
+        from: SocketAddr,
+        bytes: &[u8],
+        reply: &mut Vec<u8>,
+    ) {
+        // What trackers answer comes to the sockets that ask them, which have no port of their own choice.
+        if local.port() != 0 {
+            return self.refuser.datagram(now, bytes, reply);
+        }
+        self.shell.announces.datagram(now, from, bytes);
+        self.advance(now);
     }
 
     fn completions(&mut self, now: Time) {
@@ -490,6 +533,7 @@ impl Service for PeerService {
         for transfer in self.transfers.iter_mut().flatten() {
             transfer.handle_timeout(now, &mut self.shell);
         }
+        self.shell.announces.handle_timeout(now, &self.transfers);
         self.each_job(now, |job, cx| {
             if !job.is_over() {
                 job.handle_timeout(cx);
@@ -527,6 +571,7 @@ impl Service for PeerService {
             self.progress_at,
             self.links.poll_timeout(),
             self.shell.tracker.poll_timeout(),
+            self.shell.announces.poll_timeout(),
         ]
         .into_iter()
         .flatten()

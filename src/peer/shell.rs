@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::announce::Desk;
 use super::errand::{Done, Errand, Hashing, Outcome, Work};
 use super::tracker_link::{Step, TrackerLink};
 use super::{OwnedReply, OwnedRequest};
@@ -18,6 +19,8 @@ use crate::swarm::Config;
 pub(super) const TRACKER_DIAL: u64 = u64::MAX;
 /// The job of errands that belong to none.
 pub(super) const NO_JOB: usize = usize::MAX;
+/// The number of the native tracker's name among those that are resolved.
+const TRACKER_NAME: u64 = 0;
 
 /// A dial to a peer: whose it is.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,8 @@ pub(super) struct Shell {
     hashing: usize,
     hashing_max: usize,
     pub tracker: TrackerLink,
+    /// What announces to other trackers.
+    pub announces: Desk,
     pub reporter: Reporter,
     writer: LineWriter,
     /// What the writer had no room for.
@@ -58,9 +63,10 @@ impl Shell {
         tracker: TrackerLink,
         reporter: Reporter,
         writer: LineWriter,
-        own: (PeerId, Rng),
+        own: (PeerId, u16, Rng),
     ) -> Self {
-        let (id, rng) = own;
+        let (id, port, mut rng) = own;
+        let announces = Desk::new(id, port, Rng::new(rng.next_u64()));
         Self {
             commands: VecDeque::new(),
             workers,
@@ -69,6 +75,7 @@ impl Shell {
             hashing: 0,
             hashing_max,
             tracker,
+            announces,
             reporter,
             writer,
             unwritten: VecDeque::new(),
@@ -156,13 +163,28 @@ impl Shell {
     pub(super) fn step(&mut self, step: Option<Step>) {
         let Some(step) = step else { return };
         match step {
-            Step::Resolve { host, port } => self.submit(NO_JOB, Work::Resolve { host, port }),
+            Step::Resolve { host, port } => {
+                let number = TRACKER_NAME;
+                self.submit(NO_JOB, Work::Resolve { host, port, number });
+            }
             Step::Dial(addr) => {
                 self.commands.push_back(Command::Connect {
                     addr,
                     tag: TRACKER_DIAL,
                 });
             }
+        }
+    }
+
+    /// A name was resolved, or not: gives it to whoever asked.
+    pub(super) fn resolved(&mut self, now: Time, outcome: Outcome) {
+        match outcome {
+            Outcome::Resolved { number, result } if number == TRACKER_NAME => {
+                let step = self.tracker.resolved(now, result);
+                self.step(step);
+            }
+            Outcome::Resolved { number, result } => self.announces.resolved(now, number, result),
+            _ => {}
         }
     }
 

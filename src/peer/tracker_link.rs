@@ -25,6 +25,10 @@ pub(super) enum Step {
 #[derive(Debug)]
 pub(super) struct TrackerLink {
     pub addr: Option<TrackerAddr>,
+    /// The command can do nothing without it.
+    is_required: bool,
+    /// It was told that the command goes on without it.
+    is_absence_told: bool,
     pub client: TrackerClient,
     pub conn: Option<ConnId>,
     /// Addresses that are left to try in this attempt.
@@ -42,10 +46,18 @@ pub(super) struct TrackerLink {
 }
 
 impl TrackerLink {
-    pub(super) fn new(addr: Option<TrackerAddr>, hello: HelloConfig, rng: Rng) -> Self {
+    /// A link to the tracker at `addr`, without which the command can do nothing if it is required.
+    pub(super) fn new(
+        addr: Option<TrackerAddr>,
+        is_required: bool,
+        hello: HelloConfig,
+        rng: Rng,
+    ) -> Self {
         let client = TrackerClient::new(hello, rng);
         Self {
             addr,
+            is_required,
+            is_absence_told: false,
             client,
             conn: None,
             untried: Vec::new(),
@@ -131,7 +143,25 @@ impl TrackerLink {
     /// Whether there is no sense in further attempts: the tracker was never there, or it is gone and nothing goes on
     /// without it.
     pub(super) fn is_hopeless(&self, is_needed: bool) -> bool {
-        (is_needed || !self.was_ready) && self.attempt_count >= ATTEMPTS_MAX
+        self.is_required && (is_needed || !self.was_ready) && self.attempt_count >= ATTEMPTS_MAX
+    }
+
+    /// Whether the command can do nothing without it.
+    pub(super) fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    /// Whether nothing is to be expected of it for now: there is none, or it was never there.
+    pub(super) fn is_absent(&self) -> bool {
+        self.addr.is_none() || !self.was_ready && self.attempt_count >= ATTEMPTS_MAX
+    }
+
+    /// Whether that has just turned out, of a tracker that is not required: true only once.
+    pub(super) fn is_newly_absent(&mut self) -> bool {
+        let is_news =
+            !self.is_required && !self.is_absence_told && self.addr.is_some() && self.is_absent();
+        self.is_absence_told |= is_news;
+        is_news
     }
 
     /// When something is due.
@@ -165,7 +195,7 @@ mod tests {
             host: "tr".to_owned(),
             port: 6969,
         };
-        TrackerLink::new(with_addr.then_some(addr), hello, Rng::new(1))
+        TrackerLink::new(with_addr.then_some(addr), with_addr, hello, Rng::new(1))
     }
 
     fn resolve() -> Option<Step> {
@@ -199,6 +229,23 @@ mod tests {
         let due = link.poll_timeout().expect("it tries again");
         assert!(due > now && due < now + Duration::from_secs(1));
         assert_eq!(link.poll(due), resolve(), "the name is resolved anew");
+    }
+
+    #[test]
+    fn one_that_is_not_required_is_found_absent_once_and_never_hopeless() {
+        let (mut link, mut now) = (link(true), Time::ZERO);
+        link.is_required = false;
+        for _ in 0..ATTEMPTS_MAX {
+            assert!(!link.is_absent() && !link.is_newly_absent());
+            link.poll(now);
+            link.resolved(now, Err(io::ErrorKind::NotFound.into()));
+            now += Duration::from_secs(20);
+        }
+        assert!(link.is_absent() && link.is_newly_absent());
+        assert!(link.is_absent() && !link.is_newly_absent());
+        assert!(!link.is_hopeless(true) && link.poll(now).is_some());
+        link.ready(Duration::from_secs(1));
+        assert!(!link.is_absent());
     }
 
     #[test]

@@ -1,16 +1,19 @@
 //! One content that is being fetched or shared: its swarm, its files, and its membership at the tracker.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::errand::{Files, Work};
+use super::announce::Totals;
+use super::errand::{Files, PieceWork, Work};
 use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, PieceBuf, Time};
 use crate::reactor::{Closed, Command};
-use crate::swarm::{Config, Found, Geometry, Input, Output, Swarm};
+use crate::storage::PartFiles;
+use crate::swarm::{Config, Found, Geometry, Input, Output, Run, Swarm};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
     BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
@@ -59,6 +62,7 @@ impl Transfer {
         shell: &mut Shell,
     ) -> Self {
         config.seed = shell.rng.next_u64();
+        config.exchange &= !meta.is_private();
         let geometry = Geometry::new(meta.total_len(), meta.piece_length());
         Self {
             swarm: Swarm::new(config, geometry, have),
@@ -89,7 +93,8 @@ impl Transfer {
         // Whoever fetches is complete one day, be it from the start, and the tracker remembers that; a seed always was.
         let role = match self.files {
             Files::Part(_) => Role::Leech,
-            Files::Shared(_) => Role::Seed,
+            Files::Shared(_) if left == 0 => Role::Seed,
+            Files::Shared(_) => Role::UploadOnly,
         };
         let join = Join {
             info_hash: self.meta.info_hash(),
@@ -166,6 +171,27 @@ impl Transfer {
             .handle_input(now, Input::Newcomers { peers: &found });
     }
 
+    /// Other trackers named these peers.
+    pub(super) fn found(&mut self, now: Time, addrs: &[SocketAddr]) {
+        let found = |&addr: &SocketAddr| Found {
+            id: None,
+            addrs: vec![addr],
+            is_seed: false,
+        };
+        let peers: Vec<Found> = addrs.iter().map(found).collect();
+        self.swarm.handle_input(now, Input::Found { peers: &peers });
+    }
+
+    /// How far it is, as trackers are told.
+    pub(super) fn totals(&self) -> Totals {
+        let counts = self.swarm.counts();
+        Totals {
+            uploaded: counts.up_bytes,
+            downloaded: counts.down_bytes,
+            left: Some(self.swarm.geometry().total_len() - self.swarm.have_bytes()),
+        }
+    }
+
     /// Asks for the figures of the swarm, if we are a member.
     pub(super) fn ask_stats(&self, shell: &mut Shell) {
         if let Some(slot) = self.slot {
@@ -195,26 +221,19 @@ impl Transfer {
             match output {
                 Output::Open { peer } => {
                     let swarm = &self.swarm;
-                    links.open_message(self.job, peer, swarm, shell);
+                    let info_len = self.meta.info().len();
+                    links.open_message(self.job, peer, (swarm, info_len), shell);
                 }
                 Output::Send { peer, message } => links.send(self.job, peer, &message, shell),
+                Output::Exchange { peer, message } => {
+                    links.send_exchange(self.job, peer, &message, shell);
+                }
                 Output::Broadcast { piece } => self.broadcast(piece, shell, links),
                 Output::Upload { peer } => links.touch(self.job, peer, shell),
                 Output::Check { piece, buffer } => self.check(piece, buffer, shell),
-                Output::Load { run, buffer } => {
-                    let offset =
-                        self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin);
-                    let files = self.files.clone();
-                    shell.submit(
-                        self.job,
-                        Work::Load {
-                            run,
-                            buffer,
-                            offset,
-                            files,
-                        },
-                    );
-                }
+                Output::Write { run, buffer } => self.write(run, buffer, shell),
+                Output::Verify { piece } => self.verify(piece, shell),
+                Output::Load { run, buffer } => self.load(run, buffer, shell),
                 Output::Connect { addr } => {
                     let tag = links.begin_dial(Dial {
                         job: self.job,
@@ -231,6 +250,7 @@ impl Transfer {
                 }
                 Output::Report => self.send_report(now, shell),
                 Output::WantPeers => {
+                    shell.announces.lack_peers(self.job);
                     if let Some(slot) = self.slot {
                         let request = Request::Peers {
                             slot,
@@ -241,24 +261,69 @@ impl Transfer {
                     }
                 }
                 Output::Accuse { addr, piece } => self.accuse(addr, piece, shell),
-                Output::Complete => self.news.push(News::Complete),
+                Output::Complete => {
+                    let info_len = self.meta.info().len();
+                    links.introduce_again(self.job, (&self.swarm, info_len), shell);
+                    self.news.push(News::Complete);
+                }
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }
     }
 
     fn check(&self, piece: u32, buffer: PieceBuf, shell: &mut Shell) {
-        let Files::Part(files) = &self.files else {
-            unreachable!("nothing arrives of a content that is shared whole");
-        };
-        let work = Work::Check {
+        let work = PieceWork::Check {
             piece,
             buffer,
             expected: self.meta.piece_hash(piece),
             offset: self.swarm.geometry().piece_offset(piece),
-            files: files.clone(),
+            files: self.part_files(),
         };
-        shell.submit(self.job, work);
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn write(&self, run: Run, buffer: PieceBuf, shell: &mut Shell) {
+        let work = PieceWork::Write {
+            run,
+            buffer,
+            offset: self.run_offset(run),
+            files: self.part_files(),
+        };
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn verify(&self, piece: u32, shell: &mut Shell) {
+        let work = PieceWork::Verify {
+            piece,
+            len: self.swarm.geometry().piece_len(piece),
+            expected: self.meta.piece_hash(piece),
+            offset: self.swarm.geometry().piece_offset(piece),
+            files: self.part_files(),
+        };
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn load(&self, run: Run, buffer: PieceBuf, shell: &mut Shell) {
+        let work = PieceWork::Load {
+            run,
+            buffer,
+            offset: self.run_offset(run),
+            files: self.files.clone(),
+        };
+        shell.submit(self.job, Work::Piece(work));
+    }
+
+    fn part_files(&self) -> Arc<PartFiles> {
+        match &self.files {
+            Files::Part(files) => files.clone(),
+            Files::Shared(_) => {
+                unreachable!("nothing is asked for of a content that is only shared")
+            }
+        }
+    }
+
+    fn run_offset(&self, run: Run) -> u64 {
+        self.swarm.geometry().piece_offset(run.piece) + u64::from(run.begin)
     }
 
     fn broadcast(&mut self, piece: u32, shell: &mut Shell, links: &mut Links) {
@@ -271,7 +336,7 @@ impl Transfer {
         }
     }
 
-    fn accuse(&mut self, addr: std::net::SocketAddr, piece: u32, shell: &mut Shell) {
+    fn accuse(&mut self, addr: SocketAddr, piece: u32, shell: &mut Shell) {
         log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
         if let Some(slot) = self.slot {
             let accusation = BadPeer {

@@ -3,27 +3,25 @@
 //! A conn becomes a link when both handshakes are there and the swarm admits it. The bytes of a block go from the
 //! socket to their place in the piece's buffer; the swarm is told where they are, never given them.
 
+mod greeting;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Duration;
 
+use super::extensions::{self, Extensions};
+use super::search::Searches;
 use super::shell::{Dial, Shell};
 use super::transfer::Transfer;
 use crate::base::{PeerId, Time};
 use crate::reactor::{Closed, Command, ConnId, Outbox};
-use crate::swarm::{Hello, Input, PeerKey, Swarm};
-use crate::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake};
-use crate::wire::peer::{BlockRequest, Handshake, Message, put_piece_header};
-use crate::wire::peer_decoder::{Decoder, DecoderLimits, Event};
+use crate::swarm::{Input, PeerKey, Swarm};
+use crate::wire::extension::Extension;
+use crate::wire::peer::{BlockRequest, Message, put_piece_header};
+use crate::wire::peer_decoder::{Decoder, Event};
+use crate::wire::peer_exchange::PeerExchange;
 
-/// How long a conn may take until its handshake is whole, whatever it sends meanwhile (libtorrent: 10 s).
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 /// Control bytes that may wait for a peer that does not read; a bit field and thousands of requests fit.
 const CONTROL_BYTES_MAX: usize = 1 << 20;
-/// Conns that have not finished their handshake.
-const GREETINGS_MAX: usize = 256;
-/// Requests that we keep queued for one peer, as we tell it (`reqq`, BEP 10): 512 is what most clients tell.
-const REQUESTS_TAKEN_MAX: u32 = 512;
 /// Control memory that a link keeps when all is sent.
 const OUT_BYTES_KEPT: usize = 16 << 10;
 
@@ -36,18 +34,20 @@ struct Link {
     decoder: Decoder,
     /// Control bytes to be sent.
     out: Vec<u8>,
-    /// The other side speaks the extension protocol.
-    extended: bool,
+    /// What both speak of the extension protocol, if the other side speaks it.
+    extensions: Option<Extensions>,
+    /// When it was opened.
+    opened_at: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// Waiting for the other side's handshake; `Some` if we dialled it, and for whom.
     Greeting(Option<Dial>),
-    Linked {
-        job: usize,
-        key: PeerKey,
-    },
+    /// A link of the search for an info dictionary.
+    Asking { job: usize, key: PeerKey },
+    /// A link of a swarm.
+    Linked { job: usize, key: PeerKey },
 }
 
 /// All BitTorrent conns.
@@ -67,6 +67,8 @@ pub(super) struct Links {
     greeting_count: usize,
     /// Used again for the head of every block.
     header: Vec<u8>,
+    /// For jobs without an info dictionary.
+    pub searches: Searches,
 }
 
 impl Links {
@@ -81,55 +83,8 @@ impl Links {
             greetings: VecDeque::new(),
             greeting_count: 0,
             header: Vec::new(),
+            searches: Searches::new(listen_port),
         }
-    }
-
-    /// Notes a dial; the tag comes back with its outcome.
-    pub(super) fn begin_dial(&mut self, dial: Dial) -> u64 {
-        let tag = self.next_dial;
-        self.next_dial += 1;
-        self.dials.insert(tag, dial);
-        tag
-    }
-
-    /// A dial came to its end, good or bad.
-    pub(super) fn end_dial(&mut self, tag: u64) -> Option<Dial> {
-        self.dials.remove(&tag)
-    }
-
-    /// A conn is open. False if there are too many that have not finished their handshake.
-    pub(super) fn opened(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        remote: SocketAddr,
-        dial: Option<Dial>,
-        transfers: &[Option<Transfer>],
-        shell: &mut Shell,
-    ) -> bool {
-        if dial.is_none() && self.greeting_count >= GREETINGS_MAX {
-            return false;
-        }
-        let mut link = Link {
-            conn,
-            remote,
-            stage: Stage::Greeting(dial),
-            decoder: Decoder::new(DecoderLimits::default()),
-            out: Vec::new(),
-            extended: false,
-        };
-        if let Some(transfer) = dial.and_then(|dial| transfers[dial.job].as_ref()) {
-            Handshake::new(transfer.meta.info_hash(), self.id).encode(&mut link.out);
-            shell.touch(conn);
-        }
-        self.greetings.push_back((now + HANDSHAKE_TIME_MAX, conn));
-        self.greeting_count += 1;
-        let slot = conn.slot();
-        if self.links.len() <= slot {
-            self.links.resize_with(slot + 1, || None);
-        }
-        self.links[slot] = Some(link);
-        true
     }
 
     /// Takes in bytes of a conn.
@@ -147,16 +102,21 @@ impl Links {
         {
             return Ok(None);
         }
-        let Some(link) = self.link_mut(conn) else {
+        let Some(link) = link_of(&mut self.links, conn) else {
             return Ok(None);
         };
-        let Stage::Linked { job, key } = link.stage else {
-            return Ok(None);
+        let (job, key) = match link.stage {
+            Stage::Greeting(_) => return Ok(None),
+            Stage::Linked { job, key } => (job, key),
+            Stage::Asking { job, key } => {
+                let decoder = &mut link.decoder;
+                return self.searches.received(now, (job, key), decoder, bytes);
+            }
         };
         let Some(transfer) = &mut transfers[job] else {
             return Ok(None);
         };
-        let swarm = &mut transfer.swarm;
+        let (swarm, info_len) = (&mut transfer.swarm, transfer.meta.info().len());
         while let Some(event) = link
             .decoder
             .decode(&mut bytes)
@@ -165,7 +125,15 @@ impl Links {
             match event {
                 Event::Handshake(_) => return Err(Closed::Fault("a second handshake")),
                 Event::Message(Message::Extended { id, payload }) => {
-                    extended(now, swarm, key, id, payload)?;
+                    let Some(extensions) = &mut link.extensions else {
+                        continue;
+                    };
+                    if id == Extension::Metadata.id() {
+                        extensions.info.received(payload, info_len, &mut link.out)?;
+                        shell.touch(conn);
+                    } else {
+                        extensions.received(now, swarm, key, id, payload)?;
+                    }
                 }
                 Event::Message(message) => {
                     swarm.handle_input(now, Input::Received { peer: key, message });
@@ -185,72 +153,6 @@ impl Links {
             }
         }
         Ok(Some(job))
-    }
-
-    /// Takes in the other side's handshake; true when the conn is a link.
-    fn greet(
-        &mut self,
-        now: Time,
-        conn: ConnId,
-        bytes: &mut &[u8],
-        transfers: &mut [Option<Transfer>],
-        shell: &mut Shell,
-    ) -> Result<bool, Closed> {
-        let id = self.id;
-        let Some(link) = self.link_mut(conn) else {
-            return Ok(false);
-        };
-        let Stage::Greeting(dial) = link.stage else {
-            return Ok(true);
-        };
-        let event = link
-            .decoder
-            .decode(bytes)
-            .map_err(|error| Closed::Fault(error.reason()))?;
-        let Some(Event::Handshake(theirs)) = event else {
-            return Ok(false);
-        };
-        let wanted = |transfer: &&mut Option<Transfer>| {
-            transfer
-                .as_ref()
-                .is_some_and(|transfer| transfer.meta.info_hash() == theirs.info_hash)
-        };
-        let found = match dial {
-            Some(dial) => Some((dial.job, &mut transfers[dial.job])),
-            None => transfers
-                .iter_mut()
-                .enumerate()
-                .find(|(_, transfer)| wanted(transfer)),
-        };
-        let Some((job, Some(transfer))) = found else {
-            return Err(Closed::Fault("it asks for a content that is not here"));
-        };
-        if transfer.meta.info_hash() != theirs.info_hash {
-            return Err(Closed::Fault(
-                "it has another content than the one it was dialled for",
-            ));
-        }
-        if dial.is_none() {
-            Handshake::new(theirs.info_hash, id).encode(&mut link.out);
-            shell.touch(conn);
-        }
-        link.extended = theirs.supports_extended();
-        link.decoder.limits_mut().piece_count = Some(transfer.meta.piece_count());
-        let hello = Hello {
-            id: theirs.peer_id,
-            remote: link.remote,
-            dialled: dial.is_some(),
-            fast: theirs.supports_fast(),
-        };
-        let key = transfer
-            .swarm
-            .connect(now, hello)
-            .map_err(|reason| Closed::Local(reason.text()))?;
-        link.stage = Stage::Linked { job, key };
-        self.greeting_count -= 1;
-        self.enter(job, key, conn);
-        transfer.drain(now, shell, self);
-        Ok(true)
     }
 
     fn enter(&mut self, job: usize, key: PeerKey, conn: ConnId) {
@@ -326,6 +228,9 @@ impl Links {
         let Some(transfer) = &mut transfers[job] else {
             return;
         };
+        if let Some(extensions) = &mut link.extensions {
+            extensions.info.send(transfer.meta.info(), out);
+        }
         let mut header = std::mem::take(&mut self.header);
         while out.wants_bulk() {
             let Some(upload) = transfer.swarm.next_upload(now, key) else {
@@ -360,14 +265,17 @@ impl Links {
         match link.stage {
             Stage::Greeting(dial) => {
                 self.greeting_count -= 1;
-                let Dial { job, addr } = dial?;
-                let swarm = &mut transfers[job].as_mut()?.swarm;
-                swarm.handle_input(now, Input::DialFailed { addr });
-                Some(job)
+                let dial = dial?;
+                self.dial_failed(now, dial, transfers);
+                Some(dial.job)
             }
-            Stage::Linked { job, key } => {
+            Stage::Linked { job, key } | Stage::Asking { job, key } => {
                 let entry = &mut self.conns[job][key.slot()];
                 entry.take_if(|entry| *entry == conn);
+                if matches!(link.stage, Stage::Asking { .. }) {
+                    self.searches.disconnected(now, job, key);
+                    return Some(job);
+                }
                 let swarm = &mut transfers[job].as_mut()?.swarm;
                 swarm.handle_input(now, Input::Disconnected { peer: key });
                 Some(job)
@@ -383,13 +291,24 @@ impl Links {
         message: &Message<'_>,
         shell: &mut Shell,
     ) {
+        self.put(job, peer, shell, |out| message.encode(out));
+    }
+
+    /// Queues what `put` appends.
+    pub(super) fn put(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        shell: &mut Shell,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) {
         let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
             return;
         };
         if link.out.is_empty() {
             shell.touch(link.conn);
         }
-        message.encode(&mut link.out);
+        put(&mut link.out);
     }
 
     /// Queues what opens a link: what we have, and who we are.
@@ -397,7 +316,7 @@ impl Links {
         &mut self,
         job: usize,
         peer: PeerKey,
-        swarm: &Swarm,
+        (swarm, info_len): (&Swarm, usize),
         shell: &mut Shell,
     ) {
         let listen_port = self.listen_port;
@@ -417,18 +336,45 @@ impl Links {
         if let Some(message) = possession {
             message.encode(&mut link.out);
         }
-        if link.extended {
-            let handshake = ExtendedHandshake {
-                reqq: Some(REQUESTS_TAKEN_MAX),
-                version: Some(concat!("Shoal ", env!("CARGO_PKG_VERSION")).to_owned()),
-                port: Some(listen_port),
-                your_ip: Some(link.remote.ip()),
-                upload_only: have.is_all().then_some(true),
-                ..ExtendedHandshake::default()
-            };
-            handshake.encode(&mut link.out);
+        if link.extensions.is_some() {
+            let own = (listen_port, info_len);
+            extensions::put_handshake(swarm, own, link.remote, &mut link.out);
         }
         shell.touch(link.conn);
+    }
+
+    /// Introduces us anew to every link of a job, since what we say of ourselves has changed.
+    pub(super) fn introduce_again(
+        &mut self,
+        job: usize,
+        (swarm, info_len): (&Swarm, usize),
+        shell: &mut Shell,
+    ) {
+        for link in self.links.iter_mut().flatten() {
+            let of_job = matches!(link.stage, Stage::Linked { job: other, .. } if other == job);
+            if of_job && link.extensions.is_some() {
+                let own = (self.listen_port, info_len);
+                extensions::put_handshake(swarm, own, link.remote, &mut link.out);
+                shell.touch(link.conn);
+            }
+        }
+    }
+
+    /// Queues a message of peer exchange.
+    pub(super) fn send_exchange(
+        &mut self,
+        job: usize,
+        peer: PeerKey,
+        message: &PeerExchange,
+        shell: &mut Shell,
+    ) {
+        let Some(link) = self.conn_of(job, peer).and_then(|conn| self.link_mut(conn)) else {
+            return;
+        };
+        if let Some(extensions) = &link.extensions {
+            extensions.put_exchange(message, &mut link.out);
+            shell.touch(link.conn);
+        }
     }
 
     /// There may be something to upload to a peer.
@@ -442,7 +388,8 @@ impl Links {
     pub(super) fn conn_of(&self, job: usize, peer: PeerKey) -> Option<ConnId> {
         let conn = (*self.conns.get(job)?.get(peer.slot())?)?;
         let stage = self.link(conn)?.stage;
-        matches!(stage, Stage::Linked { key, .. } if key == peer).then_some(conn)
+        matches!(stage, Stage::Linked { key, .. } | Stage::Asking { key, .. } if key == peer)
+            .then_some(conn)
     }
 
     /// The far end of a conn, for people.
@@ -452,37 +399,17 @@ impl Links {
     }
 
     /// Closes every conn of a job.
-    pub(super) fn close_all(&self, job: usize, shell: &mut Shell) {
+    pub(super) fn close_all(&self, job: usize, why: &'static str, shell: &mut Shell) {
         for link in self.links.iter().flatten() {
             let of_job = match link.stage {
-                Stage::Linked { job: other, .. } => other == job,
+                Stage::Linked { job: other, .. } | Stage::Asking { job: other, .. } => other == job,
                 Stage::Greeting(dial) => dial.is_some_and(|dial| dial.job == job),
             };
             if of_job {
-                let why = Closed::Local("we are leaving");
+                let why = Closed::Local(why);
                 shell.commands.push_back(Command::Close(link.conn, why));
             }
         }
-    }
-
-    /// Closes the conns that took too long over their handshake.
-    pub(super) fn expire(&mut self, now: Time, shell: &mut Shell) {
-        while let Some(&(at, conn)) = self.greetings.front() {
-            let greeting = matches!(self.link(conn).map(|l| l.stage), Some(Stage::Greeting(_)));
-            if greeting && at > now {
-                return;
-            }
-            if greeting {
-                let why = Closed::Fault("its handshake took too long");
-                shell.commands.push_back(Command::Close(conn, why));
-            }
-            self.greetings.pop_front();
-        }
-    }
-
-    /// When [`Links::expire`] is due.
-    pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.greetings.front().map(|&(at, _)| at)
     }
 
     fn link(&self, conn: ConnId) -> Option<&Link> {
@@ -493,29 +420,11 @@ impl Links {
     }
 
     fn link_mut(&mut self, conn: ConnId) -> Option<&mut Link> {
-        self.links
-            .get_mut(conn.slot())?
-            .as_mut()
-            .filter(|link| link.conn == conn)
+        link_of(&mut self.links, conn)
     }
 }
 
-fn extended(
-    now: Time,
-    swarm: &mut Swarm,
-    peer: PeerKey,
-    id: u8,
-    payload: &[u8],
-) -> Result<(), Closed> {
-    if id == EXTENDED_HANDSHAKE {
-        let theirs = ExtendedHandshake::decode(payload).map_err(|e| Closed::Fault(e.reason()))?;
-        let input = Input::Extended {
-            peer,
-            requests_max: theirs.reqq,
-            port: theirs.port,
-            is_upload_only: theirs.upload_only.unwrap_or(false),
-        };
-        swarm.handle_input(now, input);
-    }
-    Ok(())
+fn link_of(links: &mut [Option<Link>], conn: ConnId) -> Option<&mut Link> {
+    let link = links.get_mut(conn.slot())?.as_mut();
+    link.filter(|link| link.conn == conn)
 }

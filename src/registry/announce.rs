@@ -153,7 +153,7 @@ impl Registry {
                 Families::Both => [true, true],
                 Families::Same => [ip.is_ipv4(), ip.is_ipv6()],
             },
-            is_content: member.is_seed || member.is_upload_only,
+            is_content: member.is_seed && !may_be_empty(announce) || member.is_upload_only,
         };
         let natives = self.name_to_stranger(place, &stranger, count, peers);
         let told = match serial {
@@ -407,6 +407,13 @@ impl Registry {
     }
 }
 
+/// Whether one that says it misses nothing may have nothing at all: aria2 says so when it has only a magnet link, and needs
+/// the seeds then. A real seed, which says the same once, lets go of them.
+fn may_be_empty(announce: &Announce) -> bool {
+    let is_first = announce.event == AnnounceEvent::Started;
+    is_first && announce.uploaded == 0 && announce.downloaded == 0
+}
+
 /// How long a member that was told this interval lives without another announce.
 pub(super) fn lifetime_s(interval_s: u32) -> u32 {
     2 * interval_s.max(INTERVAL_FLOOR_S) + GRACE_S
@@ -544,6 +551,31 @@ mod tests {
             announced(&mut registry, 0, content, port);
         }
         assert_eq!(announced(&mut registry, 0, content, 1).interval_s, 100);
+    }
+
+    #[test]
+    fn one_that_begins_and_misses_nothing_is_told_of_seeds_too() {
+        let mut registry = open();
+        let mut members = |port, event, left| {
+            let announce = Announce {
+                event,
+                left,
+                ..announce(hash(1), port)
+            };
+            let source = [10, 0, 0, 1].into();
+            let mut peers = PeerList::default();
+            let announced = registry.announce(at(0), &announce, source, Families::Same, &mut peers);
+            announced.expect("taken");
+            peers.len()
+        };
+        assert_eq!(members(5, AnnounceEvent::Started, 0), 0, "nobody is there");
+        assert_eq!(members(6, AnnounceEvent::Started, 0), 1);
+        assert_eq!(
+            members(6, AnnounceEvent::None, 0),
+            0,
+            "a seed needs no seed"
+        );
+        assert_eq!(members(6, AnnounceEvent::Completed, 0), 0);
     }
 
     #[test]

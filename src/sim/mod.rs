@@ -12,6 +12,7 @@
 //! 4. a crashed node's timers, workers and conns are dead: what was scheduled for them misses.
 
 mod faults;
+mod figures;
 mod network;
 mod node;
 mod scenario;
@@ -19,11 +20,12 @@ mod tracker;
 mod verdict;
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use crate::base::{PieceBuf, Rng, Time};
 use crate::swarm::Run;
+pub use figures::Figures;
 use network::{Conn, Side, Wire};
 use node::Node;
 pub use scenario::{Life, Outcome, Scenario};
@@ -43,7 +45,7 @@ enum Event {
     /// A node's timer may be due.
     Timer { node: usize, life: u32 },
     /// A node's uplink is free again.
-    UplinkFree { node: usize, life: u32 },
+    UplinkFree { node: usize, number: u64 },
     /// A worker has checked a piece.
     Checked {
         node: usize,
@@ -51,6 +53,15 @@ enum Event {
         piece: u32,
         buffer: PieceBuf,
     },
+    /// A worker has written a run of a large piece.
+    Written {
+        node: usize,
+        life: u32,
+        run: Run,
+        buffer: PieceBuf,
+    },
+    /// A worker has read a large piece back.
+    Verified { node: usize, life: u32, piece: u32 },
     /// A worker has read a run.
     Loaded {
         node: usize,
@@ -113,8 +124,14 @@ pub struct Simulation {
     queue: BinaryHeap<Reverse<Scheduled>>,
     nodes: Vec<Node>,
     conns: Vec<Conn>,
+    /// Blocks that were sent.
+    block_count: u64,
+    /// Long blocks that were cut short: their ends never arrive.
+    cut_blocks: BTreeSet<u64>,
     tracker: Tracker,
     outcome: Outcome,
+    /// Nodes that never had everything.
+    unfinished_count: usize,
     /// When the last node had everything.
     finished_at: Option<Time>,
 }
@@ -151,8 +168,11 @@ impl Simulation {
             sequence: 0,
             queue: BinaryHeap::new(),
             outcome: Outcome::new(nodes.len()),
+            unfinished_count: nodes.len(),
             nodes,
             conns: Vec::new(),
+            block_count: 0,
+            cut_blocks: BTreeSet::new(),
             tracker,
             finished_at: None,
             scenario,
@@ -201,7 +221,7 @@ impl Simulation {
     }
 
     fn is_over(&mut self) -> bool {
-        if self.finished_at.is_none() && self.nodes.iter().all(|node| node.completed_at.is_some()) {
+        if self.finished_at.is_none() && self.unfinished_count == 0 {
             self.finished_at = Some(self.now);
         }
         let end = match self.finished_at {
@@ -218,13 +238,20 @@ impl Simulation {
             Event::DialTimeout { conn } => self.dial_timed_out(conn),
             Event::Deliver { conn, to, what } => self.deliver(conn, to, what),
             Event::Timer { node, life } => self.timer(node, life),
-            Event::UplinkFree { node, life } => self.uplink_free(node, life),
+            Event::UplinkFree { node, number } => self.uplink_free(node, number),
             Event::Checked {
                 node,
                 life,
                 piece,
                 buffer,
             } => self.checked(node, life, piece, buffer),
+            Event::Written {
+                node,
+                life,
+                run,
+                buffer,
+            } => self.written(node, life, run, buffer),
+            Event::Verified { node, life, piece } => self.verified(node, life, piece),
             Event::Loaded {
                 node,
                 life,

@@ -1,6 +1,6 @@
 //! Conns: dialled in one round trip, in order, with one latency, until they are closed, cut or silent.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::{Event, Simulation};
@@ -30,10 +30,20 @@ impl Side {
 /// What a conn carries.
 #[derive(Clone, Debug)]
 pub(super) enum Wire {
-    Handshake { id: PeerId, fast: bool },
+    Handshake {
+        id: PeerId,
+        fast: bool,
+    },
     Possession(Box<[u8]>),
     Message(Message<'static>),
-    Block { request: BlockRequest, spoilt: bool },
+    /// The head of a long block, whose bytes follow.
+    Head(BlockRequest),
+    Block {
+        request: BlockRequest,
+        spoilt: bool,
+        /// Of a long block: its number.
+        number: Option<u64>,
+    },
     Closed,
 }
 
@@ -44,14 +54,24 @@ impl Wire {
             Self::Handshake { id, .. } => u64::from(id.0[19]),
             Self::Possession(bytes) => 0x100 + bytes.len() as u64,
             Self::Message(message) => {
-                let mut bytes = Vec::with_capacity(20);
-                message.encode(&mut bytes);
-                let fold = |sum: u64, &byte: &u8| sum.wrapping_mul(257) + u64::from(byte);
-                bytes.iter().fold(0, fold)
+                let (id, piece, begin) = match *message {
+                    Message::Have { piece } => (4, piece, 0),
+                    Message::Request(r) => (6, r.piece, r.begin),
+                    Message::Cancel(r) => (8, r.piece, r.begin),
+                    Message::Suggest { piece } => (13, piece, 0),
+                    Message::Reject(r) => (16, r.piece, r.begin),
+                    Message::Choke => (0, 0, 0),
+                    Message::Unchoke => (1, 0, 0),
+                    Message::Interested => (2, 0, 0),
+                    Message::NotInterested => (3, 0, 0),
+                    _ => (99, 0, 0),
+                };
+                (id << 56) ^ u64::from(piece) << 32 ^ u64::from(begin)
             }
-            Self::Block { request, spoilt } => {
-                u64::from(request.piece) << 32 | u64::from(request.begin) | u64::from(*spoilt)
-            }
+            Self::Head(request) => 0x200 + u64::from(request.piece),
+            Self::Block {
+                request, spoilt, ..
+            } => u64::from(request.piece) << 32 | u64::from(request.begin) | u64::from(*spoilt),
             Self::Closed => 0xff,
         }
     }
@@ -91,12 +111,19 @@ impl Conn {
     }
 }
 
+/// The node that listens at `addr`.
+pub(super) fn node_at(addr: SocketAddr) -> usize {
+    let IpAddr::V4(ip) = addr.ip() else {
+        panic!("nobody was ever named at {addr}");
+    };
+    let [_, a, b, c] = ip.octets();
+    u32::from_be_bytes([0, a, b, c]) as usize - 1
+}
+
 impl Simulation {
     /// A node dials an address.
     pub(super) fn dial(&mut self, node: usize, addr: SocketAddr) {
-        let Some(other) = self.nodes.iter().position(|other| other.addr == addr) else {
-            panic!("nobody was ever named at {addr}");
-        };
+        let other = node_at(addr);
         let latency = self.scenario.latency + self.random_within(self.scenario.latency_jitter);
         let end = |node| End {
             node,
@@ -154,6 +181,27 @@ impl Simulation {
         self.send_at(self.now, conn, from, what);
     }
 
+    /// Sends a long block: its head now, its end when the last byte has left. What is told meanwhile goes between its
+    /// parts, so it does not wait for the end.
+    pub(super) fn send_long(
+        &mut self,
+        leaves_at: Time,
+        conn: usize,
+        from: Side,
+        (request, spoilt): (BlockRequest, bool),
+        number: u64,
+    ) {
+        self.send(conn, from, Wire::Head(request));
+        let (to, latency) = (from.other(), self.conns[conn].latency);
+        let number = Some(number);
+        let what = Wire::Block {
+            request,
+            spoilt,
+            number,
+        };
+        self.schedule_at(leaves_at + latency, Event::Deliver { conn, to, what });
+    }
+
     /// Sends what leaves the node at `leaves_at`.
     pub(super) fn send_at(&mut self, leaves_at: Time, conn: usize, from: Side, what: Wire) {
         let to = from.other();
@@ -192,9 +240,32 @@ impl Simulation {
                 self.input(end.node, Input::Received { peer, message });
             }
             (Wire::Message(message), Some(peer)) => {
+                if let Message::Cancel(request) = message {
+                    self.cut_short(end.node, conn, request);
+                }
                 self.input(end.node, Input::Received { peer, message });
             }
-            (Wire::Block { request, spoilt }, Some(peer)) => {
+            (Wire::Head(request), Some(peer)) => {
+                let swarm = &mut self.nodes[end.node].swarm;
+                if let Err(reason) = swarm.block_started(self.now, peer, request) {
+                    self.note(end.node, reason);
+                    self.close(conn, to);
+                    self.input(end.node, Input::Disconnected { peer });
+                } else {
+                    self.settle(end.node);
+                }
+            }
+            (
+                Wire::Block {
+                    request,
+                    spoilt,
+                    number,
+                },
+                Some(peer),
+            ) => {
+                if number.is_some_and(|number| self.cut_blocks.remove(&number)) {
+                    return;
+                }
                 let block = request;
                 self.input(
                     end.node,
@@ -235,6 +306,7 @@ impl Simulation {
             remote,
             dialled,
             fast,
+            greeted_at: self.now,
         };
         match self.nodes[node].swarm.connect(self.now, hello) {
             Ok(key) => {

@@ -1,19 +1,21 @@
 //! One node: a swarm, its uplink, its workers, and what it told us of itself.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::network::{Side, Wire};
+use super::network::{Side, Wire, node_at};
 use super::scenario::Life;
 use super::tracker::Question;
 use super::{Event, Scenario, Simulation};
 use crate::base::{Bitfield, BufferPool, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::swarm::{Config, Input, Output, PeerKey, Run, Swarm, Upload};
-use crate::wire::peer::Message;
+use crate::wire::peer::{BlockRequest, Message};
 
 /// How long a worker takes to hash and write a piece.
 const CHECK_TIME: Duration = Duration::from_micros(500);
+/// How long a worker takes to write a run of a large piece.
+const WRITE_TIME: Duration = Duration::from_micros(200);
 /// How long a worker takes to read a run.
 const LOAD_TIME: Duration = Duration::from_micros(100);
 /// Timers in a row at one moment after which a node is said to spin.
@@ -25,6 +27,17 @@ struct Link {
     key: PeerKey,
     conn: usize,
     side: Side,
+}
+
+/// What is on its way out.
+#[derive(Debug)]
+struct Sending {
+    /// It holds its buffer until it is gone.
+    upload: Upload,
+    conn: usize,
+    began_at: Time,
+    /// Its number among the blocks of all nodes.
+    number: u64,
 }
 
 /// One node.
@@ -45,8 +58,9 @@ pub(super) struct Node {
     links: Vec<Option<Link>>,
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
-    /// What is on its way out: it holds its buffer until it is gone.
-    sending: Option<Upload>,
+    sending: Option<Sending>,
+    /// Runs on its disk whose bytes are wrong.
+    spoilt_runs: BTreeSet<Run>,
     timer_at: Option<Time>,
     spin_count: u32,
     pub joined_at: Option<Time>,
@@ -85,6 +99,7 @@ impl Node {
             links: Vec::new(),
             ready: VecDeque::new(),
             sending: None,
+            spoilt_runs: BTreeSet::new(),
             timer_at: None,
             spin_count: 0,
             joined_at: None,
@@ -113,6 +128,13 @@ impl Node {
         link.filter(|link| link.key == key)
     }
 
+    /// There may be something to send to a peer.
+    fn make_ready(&mut self, peer: PeerKey) {
+        if !self.ready.contains(&peer) {
+            self.ready.push_back(peer);
+        }
+    }
+
     /// The conns that carry its links, and its sides of them.
     pub(super) fn conns(&self) -> Vec<(usize, Side)> {
         let links = self.links.iter().flatten();
@@ -135,7 +157,9 @@ fn new_swarm(id: PeerId, have: Bitfield, scenario: &Scenario, seed: u64) -> (Swa
     let mut config = Config::new(id, seed, pool.clone());
     config.order = scenario.order;
     config.peer_order = scenario.peer_order;
+    config.links_max = scenario.links_max;
     config.upload_slots_max = scenario.upload_slots_max;
+    config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     (Swarm::new(config, scenario.geometry(), have), pool)
 }
 
@@ -151,8 +175,9 @@ impl Simulation {
         node.life += 1;
         node.is_up = true;
         (node.swarm, node.pool) = new_swarm(node.id, have.clone(), &self.scenario, seed);
-        if node.swarm.is_complete() {
-            node.completed_at.get_or_insert(self.now);
+        if node.swarm.is_complete() && node.completed_at.is_none() {
+            node.completed_at = Some(self.now);
+            self.unfinished_count -= 1;
         }
         self.ask(index, Question::Join(have));
     }
@@ -192,30 +217,39 @@ impl Simulation {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
             }
-            Output::Upload { peer } => {
-                let ready = &mut self.nodes[node].ready;
-                if !ready.contains(&peer) {
-                    ready.push_back(peer);
-                }
-            }
-            Output::Check { piece, buffer } => self.schedule(
-                CHECK_TIME,
-                Event::Checked {
+            // The nodes are members of one tracker, and never ask to be told.
+            Output::Exchange { .. } => {}
+            Output::Upload { peer } => self.nodes[node].make_ready(peer),
+            Output::Check { piece, buffer } => {
+                let checked = Event::Checked {
                     node,
                     life,
                     piece,
                     buffer,
-                },
-            ),
-            Output::Load { run, buffer } => self.schedule(
-                LOAD_TIME,
-                Event::Loaded {
+                };
+                self.schedule(CHECK_TIME, checked);
+            }
+            Output::Write { run, buffer } => {
+                let written = Event::Written {
                     node,
                     life,
                     run,
                     buffer,
-                },
-            ),
+                };
+                self.schedule(WRITE_TIME, written);
+            }
+            Output::Verify { piece } => {
+                self.schedule(CHECK_TIME, Event::Verified { node, life, piece });
+            }
+            Output::Load { run, buffer } => {
+                let loaded = Event::Loaded {
+                    node,
+                    life,
+                    run,
+                    buffer,
+                };
+                self.schedule(LOAD_TIME, loaded);
+            }
             Output::Connect { addr } => self.dial(node, addr),
             Output::Disconnect { peer, reason } => {
                 if let Some(link) = self.nodes[node].link_of(peer) {
@@ -232,9 +266,7 @@ impl Simulation {
             }
             Output::WantPeers => self.ask(node, Question::WantPeers),
             Output::Accuse { addr, .. } => {
-                if let Some(accused) = self.nodes.iter().position(|other| other.addr == addr) {
-                    self.outcome.accusation_counts[accused] += 1;
-                }
+                self.outcome.accusation_counts[node_at(addr)] += 1;
                 self.ask(node, Question::Accuse(addr));
             }
             Output::Complete => self.completed(node),
@@ -243,7 +275,9 @@ impl Simulation {
     }
 
     fn completed(&mut self, node: usize) {
-        self.nodes[node].completed_at = Some(self.now);
+        if self.nodes[node].completed_at.replace(self.now).is_none() {
+            self.unfinished_count -= 1;
+        }
         if self.scenario.leave_when_done {
             let after = Duration::from_secs(1) + self.random_within(Duration::from_millis(100));
             self.schedule(after, Event::Leave { node });
@@ -299,24 +333,56 @@ impl Simulation {
             sender.ready.push_back(key);
             let request = upload.request;
             let nanos = u64::from(request.len) * 1_000_000_000 / sender.up_bytes_per_second;
-            let (leaves_at, life) = (self.now + Duration::from_nanos(nanos), sender.life);
-            sender.sending = Some(upload);
-            self.schedule_at(leaves_at, Event::UplinkFree { node, life });
-            self.send_at(
-                leaves_at,
-                link.conn,
-                link.side,
-                Wire::Block { request, spoilt },
-            );
+            let leaves_at = self.now + Duration::from_nanos(nanos);
+            let (conn, side) = (link.conn, link.side);
+            self.block_count += 1;
+            let number = self.block_count;
+            sender.sending = Some(Sending {
+                upload,
+                conn,
+                began_at: self.now,
+                number,
+            });
+            self.schedule_at(leaves_at, Event::UplinkFree { node, number });
+            if self.scenario.in_whole_pieces {
+                self.send_long(leaves_at, conn, side, (request, spoilt), number);
+            } else {
+                let what = Wire::Block {
+                    request,
+                    spoilt,
+                    number: None,
+                };
+                self.send_at(leaves_at, conn, side, what);
+            }
         }
         asked
     }
 
-    pub(super) fn uplink_free(&mut self, node: usize, life: u32) {
-        if self.nodes[node].life == life {
-            self.nodes[node].sending = None;
+    pub(super) fn uplink_free(&mut self, node: usize, number: u64) {
+        let sending = &mut self.nodes[node].sending;
+        if sending
+            .take_if(|sending| sending.number == number)
+            .is_some()
+        {
             self.settle(node);
         }
+    }
+
+    /// A request is taken back while its answer, a long one, is on its way out: the rest of it stays here.
+    pub(super) fn cut_short(&mut self, node: usize, conn: usize, request: BlockRequest) {
+        let is_it =
+            |sending: &mut Sending| sending.conn == conn && sending.upload.request == request;
+        if !self.scenario.in_whole_pieces {
+            return;
+        }
+        let Some(cut) = self.nodes[node].sending.take_if(is_it) else {
+            return;
+        };
+        let seconds = self.now.since(cut.began_at).as_secs_f64();
+        let sent = seconds * self.nodes[node].up_bytes_per_second as f64;
+        self.outcome.cut_bytes += sent as u64;
+        self.outcome.unsent_bytes[node] += u64::from(request.len) - sent as u64;
+        self.cut_blocks.insert(cut.number);
     }
 
     pub(super) fn checked(&mut self, node: usize, life: u32, piece: u32, buffer: PieceBuf) {
@@ -336,6 +402,44 @@ impl Simulation {
                 buffer,
             },
         );
+    }
+
+    pub(super) fn written(&mut self, index: usize, life: u32, run: Run, buffer: PieceBuf) {
+        let node = &mut self.nodes[index];
+        if node.life != life {
+            return;
+        }
+        if buffer.is_spoilt() {
+            node.spoilt_runs.insert(run);
+        } else {
+            node.spoilt_runs.remove(&run);
+        }
+        let result = Ok(());
+        self.input(
+            index,
+            Input::Written {
+                run,
+                buffer,
+                result,
+            },
+        );
+    }
+
+    /// A large piece is what its runs on disk are.
+    pub(super) fn verified(&mut self, node: usize, life: u32, piece: u32) {
+        if self.nodes[node].life != life {
+            return;
+        }
+        let is_wrong = self.nodes[node]
+            .spoilt_runs
+            .iter()
+            .any(|run| run.piece == piece);
+        let verdict = if is_wrong {
+            Verdict::Wrong
+        } else {
+            Verdict::Good
+        };
+        self.input(node, Input::Verified { piece, verdict });
     }
 
     pub(super) fn loaded(&mut self, node: usize, life: u32, run: Run, buffer: PieceBuf) {

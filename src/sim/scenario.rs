@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Time;
-use crate::swarm::{Geometry, Order, PeerOrder, Reason};
+use crate::swarm::{Geometry, Order, PeerOrder, Reason, WHOLE_PIECE_BYTES_MAX};
 
 /// What is simulated. Nodes are numbered: seeds first, then poisoners, then those that fetch.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Scenario {
     pub total_len: u64,
     /// Bytes of a piece.
     pub piece_length: u32,
+    /// A request asks for a whole piece, not for a block: large swarms are simulated so.
+    pub in_whole_pieces: bool,
     /// Nodes that hold everything at the start.
     pub seed_count: usize,
     /// Further nodes that hold everything, and spoil one block in `spoil_one_in`.
@@ -36,6 +38,10 @@ pub struct Scenario {
     pub plain_one_in: usize,
     /// The buffer pool of each node, in bytes.
     pub pool_bytes: usize,
+    /// Links of each node.
+    pub links_max: usize,
+    /// Pieces of more bytes than this are written before they are checked.
+    pub whole_piece_bytes_max: u32,
     /// Upload slots of each node.
     pub upload_slots_max: usize,
     /// Members that hear of a newcomer dial it at once, so that both dial.
@@ -68,6 +74,7 @@ impl Default for Scenario {
             seed: 1,
             total_len: 8 << 20,
             piece_length: 1 << 18,
+            in_whole_pieces: false,
             seed_count: 1,
             poisoner_count: 0,
             spoil_one_in: 20,
@@ -79,6 +86,8 @@ impl Default for Scenario {
             slow_count: 0,
             plain_one_in: 0,
             pool_bytes: 64 << 20,
+            links_max: 80,
+            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             upload_slots_max: 32,
             both_dial: false,
             reset_count: 0,
@@ -108,17 +117,12 @@ impl Scenario {
 
     /// The sizes of the content.
     pub fn geometry(&self) -> Geometry {
-        Geometry::new(self.total_len, self.piece_length)
-    }
-
-    /// No schedule is faster than this: with equal uplinks every getter must take in a whole copy, and the uplinks of
-    /// all but one together must bring forth as many copies as there are getters.
-    pub fn bound(&self) -> Duration {
-        let one_copy = self.total_len as f64 / self.up_bytes_per_second as f64;
-        let uplinks = self.seed_count + self.getter_count;
-        let shared = one_copy * self.getter_count as f64 / uplinks as f64;
-        let sent_once = one_copy / self.seed_count as f64;
-        Duration::from_secs_f64(shared.max(sent_once))
+        let geometry = Geometry::new(self.total_len, self.piece_length);
+        if self.in_whole_pieces {
+            geometry.in_whole_pieces()
+        } else {
+            geometry
+        }
     }
 }
 
@@ -148,6 +152,10 @@ pub struct Outcome {
     pub lives: Vec<Vec<Life>>,
     /// Payload bytes that each node sent.
     pub up_bytes: Vec<u64>,
+    /// Payload bytes that each node did not send after all, of long blocks that were cut short.
+    pub unsent_bytes: Vec<u64>,
+    /// Payload bytes that had left of long blocks that were cut short.
+    pub cut_bytes: u64,
     /// How often each node was banned by another.
     pub ban_counts: Vec<usize>,
     /// How often each node was accused before the tracker.
@@ -177,6 +185,8 @@ impl Outcome {
             first_request_after: vec![None; node_count],
             lives: vec![Vec::new(); node_count],
             up_bytes: vec![0; node_count],
+            unsent_bytes: vec![0; node_count],
+            cut_bytes: 0,
             ban_counts: vec![0; node_count],
             accusation_counts: vec![0; node_count],
             hash_fail_count: 0,

@@ -1,7 +1,7 @@
-//! Small looks at what the user names on the command line.
+//! Small files that the user names on the command line, read or written whole.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::paths::{at, failure};
@@ -33,6 +33,26 @@ pub fn read_whole(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         return Err(failure(path, io::ErrorKind::FileTooLarge, "too long"));
     }
     Ok(bytes)
+}
+
+/// Whether anything lies at `path`, be it a link that leads nowhere.
+pub fn is_taken(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+/// Writes a new file, and returns when its bytes are on disk; what was begun is removed after an error.
+///
+/// # Errors
+/// With the path: `AlreadyExists` if anything lies there.
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let wrap = |error| at(path, error);
+    let mut file = File::create_new(path).map_err(wrap)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // Nobody wants half of it, and there is nothing to be done if it stays.
+        let _ = fs::remove_file(path);
+    }
+    written.map_err(wrap)
 }
 
 /// The lines of a short text, trimmed; empty ones and those that begin with `#` are left out.
@@ -72,6 +92,18 @@ mod tests {
         assert_eq!(kind(&path), io::ErrorKind::FileTooLarge);
         assert_eq!(kind(folder.path()), io::ErrorKind::InvalidData);
         assert_eq!(kind(&path.join("none")), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn a_new_file_takes_the_place_of_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("x");
+        assert!(!is_taken(&path));
+        write_new(&path, b"one").expect("written");
+        assert!(is_taken(&path));
+        let error = write_new(&path, b"two").expect_err("it exists");
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).expect("there"), b"one");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Pieces by themselves: checked as they arrive and written, or read back and hashed, each by one thread.
+//! Pieces by themselves: checked as they arrive and written, or read back and hashed, each by one thread. A piece that
+//! is too large to be held is written in runs first, and read back.
 //!
 //! Keeps no piece in memory but the one that it was lent: what is read back passes through one small buffer per thread.
 
@@ -31,6 +32,28 @@ pub fn check_and_write(
     match files.write_at(offset, bytes) {
         Ok(()) => Verdict::Good,
         Err(error) => Verdict::Unwritten(error),
+    }
+}
+
+/// Reads `len` bytes of `files` back from `offset` on, and compares them with the SHA-1 that they should have.
+pub fn read_back(files: &PartFiles, offset: u64, len: u32, expected: &Digest20) -> Verdict {
+    let (end, mut from) = (offset + u64::from(len), offset);
+    let mut buf = vec![0; READ_BYTES.min(len as usize)];
+    let mut hasher = Sha1::new();
+    while from < end {
+        let count = (end - from).min(buf.len() as u64) as usize;
+        let ahead = (from + AHEAD_BYTES).min(end);
+        files.will_read(ahead, (end - ahead).min(count as u64));
+        if let Err(error) = files.read_at(from, &mut buf[..count]) {
+            return Verdict::Unwritten(error);
+        }
+        hasher.update(&buf[..count]);
+        from += count as u64;
+    }
+    if hasher.finalize()[..] == expected[..] {
+        Verdict::Good
+    } else {
+        Verdict::Wrong
     }
 }
 

@@ -61,6 +61,27 @@ impl SharedFiles {
         })
     }
 
+    /// As `open`, but a file of a folder that is missing, or not what it should be, stands for zeros like a padding file.
+    /// Returns the indices of those as well. There must be something at `root` itself.
+    pub fn open_present(
+        root: &Path,
+        files: &[FileSpec],
+        single: bool,
+    ) -> io::Result<(Self, Vec<usize>)> {
+        let mut present = files.to_vec();
+        let mut absent = Vec::new();
+        if !single {
+            let folder = Folder::open(root)?;
+            for (at, file) in present.iter_mut().enumerate() {
+                if stamp_below(&folder, file).is_err() {
+                    file.is_padding = true;
+                    absent.push(at);
+                }
+            }
+        }
+        Self::open(root, &present, single).map(|files| (files, absent))
+    }
+
     /// Where the content lies.
     pub fn root(&self) -> &Path {
         &self.root

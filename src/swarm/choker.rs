@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::peer::PeerKey;
+use super::peer::{Peer, PeerKey};
 use super::{Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::Message;
@@ -12,15 +12,20 @@ use crate::wire::peer::Message;
 pub(super) const SLOT_TIME: Duration = Duration::from_secs(10);
 /// How long an unchoked peer may take to become interested while others wait.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
+/// Between two changes of our choke state towards a peer that is not of our kind: aria2 leaves after two of them in 5 s,
+/// which it measures in turns of its loop.
+pub(super) const FOREIGN_CHOKE_TIME_MIN: Duration = Duration::from_secs(7);
 
 impl Swarm {
+    fn slots_taken(&self) -> usize {
+        let peers = self.peers.iter();
+        let takes = peers.filter(|(_, peer)| !peer.am_choking && !peer.is_upload_only);
+        takes.count()
+    }
+
     fn slots_free(&self) -> usize {
-        let taken = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| !peer.am_choking)
-            .count();
-        self.config.upload_slots_max.saturating_sub(taken)
+        let max = self.config.upload_slots_max;
+        max.saturating_sub(self.slots_taken())
     }
 
     /// Gives free slots: to `newcomer` without waiting for its interest, and to those who wait longest.
@@ -29,7 +34,7 @@ impl Swarm {
         if free == 0 {
             return;
         }
-        for key in self.waiting() {
+        for key in self.waiting(now) {
             if free == 0 {
                 return;
             }
@@ -41,13 +46,18 @@ impl Swarm {
         }
     }
 
-    /// Interested peers that are choked, those who wait longest first.
-    fn waiting(&self) -> Vec<PeerKey> {
+    fn is_anybody_waiting(&self) -> bool {
+        let is_waiting = |peer: &Peer| peer.is_interested && peer.am_choking;
+        self.peers.iter().any(|(_, peer)| is_waiting(peer))
+    }
+
+    /// Interested peers that are choked and may be unchoked now, those who wait longest first.
+    fn waiting(&self, now: Time) -> Vec<PeerKey> {
         let mut waiting: Vec<PeerKey> = self
             .keys()
             .filter(|key| {
                 let peer = &self.peers[key.slot()];
-                peer.is_interested && peer.am_choking
+                peer.is_interested && peer.am_choking && peer.choke_kept_until <= now
             })
             .collect();
         waiting.sort_by_key(|key| (self.peers[key.slot()].waiting_since, *key));
@@ -57,6 +67,12 @@ impl Swarm {
     pub(super) fn interested(&mut self, now: Time, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         peer.is_interested = true;
+        // Whatever it said before (BEP 21); but then its slot may be another's by now.
+        let needed_none = std::mem::take(&mut peer.is_upload_only);
+        if needed_none && !peer.am_choking && self.slots_taken() > self.config.upload_slots_max {
+            self.choke(now, key);
+        }
+        let peer = &mut self.peers[key.slot()];
         if peer.am_choking {
             peer.waiting_since = now;
             self.fill_slots(now, None);
@@ -66,7 +82,7 @@ impl Swarm {
 
     pub(super) fn not_interested(&mut self, now: Time, key: PeerKey) {
         self.peers[key.slot()].is_interested = false;
-        if !self.waiting().is_empty() {
+        if self.is_anybody_waiting() {
             self.deadlines.set(timers::ROTATE, now);
         }
     }
@@ -75,7 +91,8 @@ impl Swarm {
         let peer = &mut self.peers[key.slot()];
         if peer.am_choking {
             peer.am_choking = false;
-            peer.choke_changed_at = now;
+            peer.note_choke_change(now);
+            self.promise(key);
             self.send(key, Message::Unchoke);
         }
     }
@@ -83,15 +100,15 @@ impl Swarm {
     fn choke(&mut self, now: Time, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         peer.am_choking = true;
-        peer.choke_changed_at = now;
+        peer.note_choke_change(now);
         peer.waiting_since = now;
         self.send(key, Message::Choke);
-        self.drop_requests(key);
+        self.drop_requests(now, key);
     }
 
     /// Passes slots on: first those that nobody uses, then those that were held longest.
     pub(super) fn rotate(&mut self, now: Time) {
-        for waiter in self.waiting() {
+        for waiter in self.waiting(now) {
             let holder = self
                 .keys()
                 .filter(|key| {
@@ -101,7 +118,10 @@ impl Swarm {
                     } else {
                         SETTLE_TIME
                     };
-                    !peer.am_choking && now.since(peer.choke_changed_at) >= time
+                    !peer.am_choking
+                        && !peer.is_upload_only
+                        && peer.choke_kept_until <= now
+                        && now.since(peer.choke_changed_at) >= time
                 })
                 .max_by_key(|key| {
                     let peer = &self.peers[key.slot()];
@@ -113,9 +133,18 @@ impl Swarm {
             }
             self.unchoke(now, waiter);
         }
-        if !self.waiting().is_empty() {
+        if self.is_anybody_waiting() {
             self.deadlines
                 .set(timers::ROTATE, now + Duration::from_secs(1));
+        }
+    }
+}
+
+impl Peer {
+    fn note_choke_change(&mut self, now: Time) {
+        self.choke_changed_at = now;
+        if !self.hello.id.is_native() {
+            self.choke_kept_until = now + FOREIGN_CHOKE_TIME_MIN;
         }
     }
 }

@@ -1,6 +1,7 @@
-//! Whom to dial, and when: addresses that the tracker named, with back-off.
+//! Whom to dial, and when: addresses that the tracker named or other peers told of, with back-off.
 //!
-//! A contact is one remote peer, with one or more addresses that are tried in turn.
+//! A contact is one remote peer, with one or more addresses that are tried in turn. What a peer told of is hearsay until
+//! there is a link: it is limited, it is forgotten sooner, and its teller can take it back.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,10 +17,19 @@ pub(super) const CONTACT_ADDRS_MAX: usize = 4;
 pub(super) const DIALS_MAX: usize = 30;
 /// Consecutive failures after which a contact is forgotten; the tracker names it again if it still lives.
 pub(super) const FAILURES_MAX: u32 = 12;
+/// The same for hearsay.
+pub(super) const HEARSAY_FAILURES_MAX: u32 = 4;
+/// Contacts that are hearsay.
+pub(super) const HEARSAY_MAX: usize = 500;
 /// How long those who are told of a newcomer wait for it to dial them.
 pub(super) const NEWCOMER_GRACE: Duration = Duration::from_secs(1);
 const BACKOFF_MIN: Duration = Duration::from_millis(200);
+/// For peers of our kind: their tracker says soon who has left.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// For others, whom a tracker names for half an hour after they left.
+const FOREIGN_BACKOFF_MAX: Duration = Duration::from_secs(600);
+/// A link that lasts so long was no failure.
+const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// A peer that the tracker named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +57,8 @@ enum State {
     Idle,
     Dialling,
     Linked(PeerKey),
+    /// It turned out to be ourselves, and is remembered so that it is dialled once only.
+    Ourselves,
 }
 
 #[derive(Debug)]
@@ -54,10 +66,58 @@ struct Contact {
     id: Option<PeerId>,
     addrs: Vec<SocketAddr>,
     next_addr: usize,
+    /// It needs nothing of us once we have everything.
     is_seed: bool,
+    /// Who told us of it, if nobody else did and there never was a link.
+    told_by: Option<PeerKey>,
     failure_count: u32,
     dial_at: Time,
+    linked_at: Time,
     state: State,
+}
+
+impl Contact {
+    fn new(id: Option<PeerId>, is_seed: bool, dial_at: Time) -> Self {
+        Self {
+            id,
+            addrs: Vec::new(),
+            next_addr: 0,
+            is_seed,
+            told_by: None,
+            failure_count: 0,
+            dial_at,
+            linked_at: Time::ZERO,
+            state: State::Idle,
+        }
+    }
+
+    fn failures_max(&self) -> u32 {
+        if self.told_by.is_some() {
+            HEARSAY_FAILURES_MAX
+        } else {
+            FAILURES_MAX
+        }
+    }
+
+    /// A link to it is up. Whether that is a success will be seen when it ends.
+    fn link(&mut self, now: Time, peer: PeerKey) {
+        if self.state != State::Linked(peer) {
+            self.state = State::Linked(peer);
+            self.linked_at = now;
+        }
+        self.told_by = None;
+    }
+
+    /// How long to wait after so many failures.
+    fn backoff(&self) -> Duration {
+        let backoff = BACKOFF_MIN * 2u32.pow(self.failure_count.min(20) - 1);
+        let is_ours = self.id.is_some_and(|id| id.is_native());
+        backoff.min(if is_ours {
+            BACKOFF_MAX
+        } else {
+            FOREIGN_BACKOFF_MAX
+        })
+    }
 }
 
 /// All contacts of one swarm.
@@ -78,26 +138,58 @@ impl Contacts {
         let contact = match known {
             Some(at) => &mut self.contacts[at],
             None if self.contacts.len() < CONTACTS_MAX && !found.addrs.is_empty() => {
-                self.contacts.push(Contact {
-                    id: found.id,
-                    addrs: Vec::new(),
-                    next_addr: 0,
-                    is_seed: found.is_seed,
-                    failure_count: 0,
-                    dial_at,
-                    state: State::Idle,
-                });
+                let contact = Contact::new(found.id, found.is_seed, dial_at);
+                self.contacts.push(contact);
                 self.contacts.last_mut().expect("one was pushed")
             }
             None => return,
         };
         contact.id = found.id.or(contact.id);
         contact.is_seed |= found.is_seed;
+        contact.told_by = None;
         for &addr in &found.addrs {
             if contact.addrs.len() < CONTACT_ADDRS_MAX && !contact.addrs.contains(&addr) {
                 contact.addrs.push(addr);
             }
         }
+    }
+
+    /// Adds what the peer `teller` told of, to be dialled at once; false if it is known or there are enough of the kind.
+    /// There is one such contact to an IP address, but on loopback, where there may be many peers.
+    pub(super) fn add_told(
+        &mut self,
+        now: Time,
+        teller: PeerKey,
+        addr: SocketAddr,
+        is_seed: bool,
+    ) -> bool {
+        let is_same_host = |other: &SocketAddr| other.ip() == addr.ip() && !addr.ip().is_loopback();
+        let mut hearsay_count = 0;
+        for contact in &self.contacts {
+            let is_hearsay = contact.told_by.is_some();
+            hearsay_count += usize::from(is_hearsay);
+            if contact.addrs.contains(&addr) || is_hearsay && contact.addrs.iter().any(is_same_host)
+            {
+                return false;
+            }
+        }
+        if hearsay_count >= HEARSAY_MAX || self.contacts.len() >= CONTACTS_MAX {
+            return false;
+        }
+        let mut contact = Contact::new(None, is_seed, now);
+        contact.told_by = Some(teller);
+        contact.addrs.push(addr);
+        self.contacts.push(contact);
+        true
+    }
+
+    /// The peer `teller` says that `addr` has left: what we know of it by that peer alone is forgotten.
+    pub(super) fn drop_told(&mut self, teller: PeerKey, addr: SocketAddr) {
+        self.contacts.retain(|contact| {
+            contact.state != State::Idle
+                || contact.told_by != Some(teller)
+                || !contact.addrs.contains(&addr)
+        });
     }
 
     /// The next address to dial at `now`, if one is due; seeds are left out for `leechers_only`.
@@ -149,7 +241,8 @@ impl Contacts {
     /// Contacts that may still be dialled or are being dialled.
     pub(super) fn open_count(&self, leechers_only: bool) -> usize {
         let open = |contact: &&Contact| {
-            !(matches!(contact.state, State::Linked(_)) || leechers_only && contact.is_seed)
+            let is_dialled = matches!(contact.state, State::Idle | State::Dialling);
+            is_dialled && !(leechers_only && contact.is_seed)
         };
         self.contacts.iter().filter(open).count()
     }
@@ -168,18 +261,23 @@ impl Contacts {
     fn put_off(&mut self, at: usize, now: Time, rng: &mut Rng) {
         let contact = &mut self.contacts[at];
         contact.failure_count += 1;
-        if contact.failure_count > FAILURES_MAX {
+        if contact.failure_count > contact.failures_max() {
             self.contacts.swap_remove(at);
             return;
         }
-        let backoff = BACKOFF_MIN * 2u32.pow(contact.failure_count.min(8) - 1);
         let jitter = Duration::from_millis(rng.below(100) as u64);
-        contact.dial_at = now + backoff.min(BACKOFF_MAX) + jitter;
+        contact.dial_at = now + contact.backoff() + jitter;
         contact.state = State::Idle;
     }
 
     /// A link to `id` is up; `dialled` is the address if we dialled it.
-    pub(super) fn linked(&mut self, peer: PeerKey, id: PeerId, dialled: Option<SocketAddr>) {
+    pub(super) fn linked(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        id: PeerId,
+        dialled: Option<SocketAddr>,
+    ) {
         for contact in &mut self.contacts {
             let ours = dialled.is_some_and(|addr| {
                 contact.state == State::Dialling && contact.addrs.contains(&addr)
@@ -189,20 +287,39 @@ impl Contacts {
                 contact.id = Some(id);
             }
             if ours || (contact.id == Some(id) && contact.state != State::Dialling) {
-                contact.state = State::Linked(peer);
-                contact.failure_count = 0;
+                contact.link(now, peer);
             }
         }
     }
 
-    /// The link is gone; its contact may be dialled again soon, unless we have no use for it.
-    pub(super) fn unlinked(&mut self, now: Time, peer: PeerKey, wanted: bool, rng: &mut Rng) {
+    /// A link turned out to lead to who listens at `addr`: whoever is to be dialled there is linked already.
+    pub(super) fn linked_at(&mut self, now: Time, peer: PeerKey, id: PeerId, addr: SocketAddr) {
+        for contact in &mut self.contacts {
+            if contact.state == State::Idle && contact.addrs.contains(&addr) {
+                contact.id = Some(id);
+                contact.link(now, peer);
+            }
+        }
+    }
+
+    /// The link is gone; its contact may be dialled again soon, unless neither needs the other once we have everything.
+    pub(super) fn unlinked(&mut self, now: Time, peer: PeerKey, of_use: bool, rng: &mut Rng) {
         let linked = |contact: &Contact| contact.state == State::Linked(peer);
         while let Some(at) = self.contacts.iter().position(linked) {
-            if wanted {
-                self.put_off(at, now, rng);
-            } else {
-                self.contacts.swap_remove(at);
+            let contact = &mut self.contacts[at];
+            if now.since(contact.linked_at) >= PROVEN_AFTER {
+                contact.failure_count = 0;
+            }
+            contact.is_seed |= !of_use;
+            self.put_off(at, now, rng);
+        }
+    }
+
+    /// We listen at `addr` ourselves: others tell us of us.
+    pub(super) fn note_ourselves(&mut self, addr: SocketAddr) {
+        for contact in &mut self.contacts {
+            if contact.state == State::Idle && contact.addrs == [addr] {
+                contact.state = State::Ourselves;
             }
         }
     }
@@ -221,7 +338,7 @@ impl Contacts {
         });
     }
 
-    /// Asserts that the count of dials is what the contacts say.
+    /// Asserts that the counts are what the contacts say, and within their limits.
     pub(super) fn check(&self) {
         let dialling = self
             .contacts
@@ -230,6 +347,8 @@ impl Contacts {
             .count();
         assert_eq!(dialling, self.dialling_count);
         assert!(dialling <= DIALS_MAX && self.contacts.len() <= CONTACTS_MAX);
+        let hearsay = self.contacts.iter().filter(|c| c.told_by.is_some());
+        assert!(hearsay.count() <= HEARSAY_MAX);
     }
 }
 
@@ -248,7 +367,7 @@ mod tests {
             ([10, 0, 1, last], 6881).into(),
         ];
         Found {
-            id: Some(PeerId([last; 20])),
+            id: Some(PeerId::from_random([last; 12])),
             addrs,
             is_seed: last == 9,
         }
@@ -291,10 +410,95 @@ mod tests {
         let (mut contacts, mut rng, now) = (Contacts::default(), Rng::new(1), Time::ZERO);
         contacts.add(&found(1), now + NEWCOMER_GRACE);
         assert_eq!(dial(&mut contacts, now), None, "a newcomer dials us first");
-        contacts.linked(KEY, PeerId([1; 20]), None);
+        contacts.linked(now, KEY, PeerId::from_random([1; 12]), None);
         assert_eq!(dial(&mut contacts, now + Duration::from_secs(5)), None);
         contacts.unlinked(now, KEY, true, &mut rng);
         assert!(dial(&mut contacts, now + Duration::from_secs(1)).is_some());
+    }
+
+    /// When a contact that was just given up for the moment is due.
+    fn wait(contacts: &Contacts, now: Time) -> Duration {
+        contacts.next_due(false).expect("it is put off").since(now)
+    }
+
+    #[test]
+    fn a_link_that_breaks_at_once_is_a_failure_and_one_that_lasted_is_not() {
+        let (mut contacts, mut rng, mut now) = (Contacts::default(), Rng::new(1), Time::ZERO);
+        contacts.add(&found(1), now);
+        let mut waits = Vec::new();
+        for _ in 0..6 {
+            let addr = dial(&mut contacts, now).expect("it is due");
+            contacts.linked(now, KEY, PeerId([1; 20]), Some(addr));
+            contacts.unlinked(now, KEY, true, &mut rng);
+            waits.push(wait(&contacts, now));
+            now += wait(&contacts, now);
+        }
+        assert!(waits[0] < Duration::from_secs(1) && waits.is_sorted());
+        assert!(waits[5] >= Duration::from_secs(6));
+        let addr = dial(&mut contacts, now).expect("it is due");
+        contacts.linked(now, KEY, PeerId([1; 20]), Some(addr));
+        now += PROVEN_AFTER;
+        contacts.unlinked(now, KEY, true, &mut rng);
+        assert!(wait(&contacts, now) < Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_stranger_who_refuses_is_dialled_ever_more_seldom_and_forgotten() {
+        let (mut rng, mut dials) = (Rng::new(1), Vec::new());
+        for id in [None, Some(PeerId::from_random([1; 12]))] {
+            let (mut contacts, mut now, mut count) = (Contacts::default(), Time::ZERO, 0);
+            let addrs = found(1).addrs;
+            contacts.add(
+                &Found {
+                    id,
+                    addrs,
+                    is_seed: false,
+                },
+                now,
+            );
+            while let Some(due) = contacts.next_due(false) {
+                now = due;
+                let addr = dial(&mut contacts, now).expect("it is due");
+                contacts.failed(now, addr, &mut rng);
+                count += 1;
+            }
+            assert_eq!(count, FAILURES_MAX + 1);
+            dials.push(now.since(Time::ZERO));
+        }
+        assert!(dials[0] > Duration::from_secs(600), "a stranger: {dials:?}");
+        assert!(
+            dials[1] < Duration::from_secs(90),
+            "one of our kind: {dials:?}"
+        );
+    }
+
+    #[test]
+    fn hearsay_is_limited_and_its_teller_can_take_it_back() {
+        let (mut contacts, now) = (Contacts::default(), Time::ZERO);
+        let other = PeerKey { slot: 4, ..KEY };
+        let at = |last, port| SocketAddr::from(([10, 0, 0, last], port));
+        assert!(contacts.add_told(now, KEY, at(1, 2000), false));
+        assert!(!contacts.add_told(now, other, at(1, 2000), false), "known");
+        assert!(
+            !contacts.add_told(now, other, at(1, 2001), false),
+            "one to an address"
+        );
+        for port in [2000, 2001] {
+            let many = SocketAddr::from(([127, 0, 0, 1], port));
+            assert!(contacts.add_told(now, KEY, many, false));
+        }
+        contacts.drop_told(other, at(1, 2000));
+        assert_eq!(contacts.open_count(false), 3, "another told of it");
+        contacts.drop_told(KEY, at(1, 2000));
+        assert_eq!(contacts.open_count(false), 2);
+        contacts.add(&found(1), now);
+        contacts.drop_told(KEY, found(1).addrs[0]);
+        assert_eq!(contacts.open_count(false), 3, "the tracker named it");
+        for n in 0..2 * HEARSAY_MAX as u32 {
+            contacts.add_told(now, KEY, (n.to_be_bytes(), 2000).into(), false);
+        }
+        assert_eq!(contacts.open_count(false), HEARSAY_MAX + 1);
+        contacts.check();
     }
 
     #[test]

@@ -2,12 +2,17 @@
 
 use crate::wire::peer::{BLOCK_LEN, BlockRequest};
 
+/// Pieces up to this many bytes arrive in one buffer and are checked before they are written. Larger ones, which no
+/// memory should have to hold, land in runs that are written as they are, read back and then checked.
+pub const WHOLE_PIECE_BYTES_MAX: u32 = 16 << 20;
+
 /// Sizes of one content. All arithmetic on what peers name is done here, in 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     total_len: u64,
     piece_length: u32,
     piece_count: u32,
+    block_len: u32,
 }
 
 impl Geometry {
@@ -19,7 +24,21 @@ impl Geometry {
             total_len,
             piece_length,
             piece_count,
+            block_len: BLOCK_LEN,
         }
+    }
+
+    /// The same content, fetched a whole piece at a request: the simulator's coarse form, which no wire carries.
+    pub fn in_whole_pieces(self) -> Self {
+        Self {
+            block_len: self.piece_length,
+            ..self
+        }
+    }
+
+    /// The longest block, in bytes.
+    pub fn block_len(&self) -> u32 {
+        self.block_len
     }
 
     /// Bytes of the whole content.
@@ -45,25 +64,30 @@ impl Geometry {
 
     /// Number of blocks in `piece`.
     pub fn block_count(&self, piece: u32) -> u32 {
-        self.piece_len(piece).div_ceil(BLOCK_LEN)
+        self.piece_len(piece).div_ceil(self.block_len)
+    }
+
+    /// Number of blocks in the longest piece.
+    pub fn blocks_max(&self) -> usize {
+        self.piece_length.div_ceil(self.block_len) as usize
     }
 
     /// The request for block `index` of `piece`.
     pub fn block(&self, piece: u32, index: u32) -> BlockRequest {
-        let begin = index * BLOCK_LEN;
+        let begin = index * self.block_len;
         BlockRequest {
             piece,
             begin,
-            len: BLOCK_LEN.min(self.piece_len(piece) - begin),
+            len: self.block_len.min(self.piece_len(piece) - begin),
         }
     }
 
     /// The index of the block that `request` names, if it is exactly one of our blocks.
     pub fn block_index(&self, request: BlockRequest) -> Option<u32> {
-        if !self.contains(request) || !request.begin.is_multiple_of(BLOCK_LEN) {
+        if !self.contains(request) || !request.begin.is_multiple_of(self.block_len) {
             return None;
         }
-        let index = request.begin / BLOCK_LEN;
+        let index = request.begin / self.block_len;
         (self.block(request.piece, index) == request).then_some(index)
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::landing::UNREQUESTED_MAX;
 use super::links::Reason;
 use super::peer::PeerKey;
-use super::{Output, Swarm, timers};
+use super::{Swarm, timers};
 use crate::base::{Bitfield, Time};
-use crate::wire::peer::{BLOCK_LEN, BlockRequest, Message};
+use crate::wire::peer::{BlockRequest, Message};
 
 impl Swarm {
     pub(super) fn received(
@@ -24,14 +24,7 @@ impl Swarm {
         match message {
             Message::KeepAlive | Message::Port { .. } | Message::Extended { .. } => Ok(()),
             Message::Choke => {
-                peer.is_choking = true;
-                if fast {
-                    // What it owes it sends or rejects; the rest of its pieces is for others.
-                    self.disown_all(now, key);
-                } else {
-                    self.lose_requests(now, key, true);
-                }
-                self.hungry = true;
+                self.choked(now, key);
                 Ok(())
             }
             Message::Unchoke => {
@@ -60,11 +53,14 @@ impl Swarm {
             }
             Message::Request(request) => self.requested(now, key, request),
             Message::Cancel(request) => {
-                self.cancelled(key, request);
+                self.cancelled(now, key, request);
                 Ok(())
             }
             Message::Reject(request) if fast => self.rejected(now, key, request),
             Message::Suggest { piece } | Message::AllowedFast { piece } if fast => {
+                if let Message::Suggest { .. } = message {
+                    peer.suggested = Some(piece);
+                }
                 if piece < self.geometry.piece_count() {
                     Ok(())
                 } else {
@@ -77,6 +73,19 @@ impl Swarm {
             | Message::Suggest { .. }
             | Message::AllowedFast { .. } => Err(Reason::NotNegotiated),
         }
+    }
+
+    /// A peer no longer serves us.
+    fn choked(&mut self, now: Time, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        peer.is_choking = true;
+        if peer.hello.fast {
+            // What it owes it sends or rejects; the rest of its pieces is for others.
+            self.disown_all(now, key);
+        } else {
+            self.lose_requests(now, key, true);
+        }
+        self.hungry = true;
     }
 
     /// A peer said what it has; said again, it is news of single pieces (aria2 saves many `have`s so).
@@ -128,18 +137,53 @@ impl Swarm {
         Ok(())
     }
 
+    /// A peer no longer has a piece (BEP 54): what it was asked of it is asked of others.
+    pub(super) fn peer_lost(&mut self, now: Time, key: PeerKey, piece: u32) -> Result<(), Reason> {
+        if self.peer(key).is_none() {
+            return Ok(());
+        }
+        let peer = &mut self.peers[key.slot()];
+        peer.received_at = now;
+        if piece >= peer.has.len() {
+            return Err(Reason::NoSuchPiece);
+        }
+        if !peer.has.clear(piece) {
+            return Ok(());
+        }
+        if std::mem::take(&mut peer.counted_whole) {
+            peer.has
+                .ones()
+                .for_each(|piece| self.picker.increase(piece));
+            self.whole_count -= 1;
+        } else {
+            self.picker.decrease(piece);
+        }
+        if !self.have.get(piece) {
+            self.peers[key.slot()].wanted_count -= 1;
+        }
+        self.take_back_piece(now, key, piece);
+        self.update_interest(key);
+        self.hungry = true;
+        Ok(())
+    }
+
     /// A peer asks for a block.
     fn requested(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
         let contained = self.geometry.contains(request) && self.have.get(request.piece);
         let waiting_max = self.config.waiting_requests_max;
+        let block_len = self.geometry.block_len();
         let peer = &mut self.peers[key.slot()];
         let queued = peer.requests.len();
         let refused =
-            peer.am_choking || !contained || request.len > BLOCK_LEN || queued >= waiting_max;
+            peer.am_choking || !contained || request.len > block_len || queued >= waiting_max;
         if !refused {
             peer.requests.push_back(request);
             if queued == 0 {
-                self.outputs.push_back(Output::Upload { peer: key });
+                peer.asks_since = now;
+            }
+            self.serve(now);
+            if queued == 0 && self.next_request(key).is_some() {
+                self.wake(key);
             }
             return Ok(());
         }
@@ -162,18 +206,19 @@ impl Swarm {
     }
 
     /// A peer takes a request back.
-    fn cancelled(&mut self, key: PeerKey, request: BlockRequest) {
+    fn cancelled(&mut self, now: Time, key: PeerKey, request: BlockRequest) {
         let peer = &mut self.peers[key.slot()];
         let Some(at) = peer.requests.iter().position(|&waiting| waiting == request) else {
             return;
         };
         peer.requests.remove(at);
         let fast = peer.hello.fast;
-        if at == 0 && !peer.requests.is_empty() {
-            self.outputs.push_back(Output::Upload { peer: key });
-        }
         if fast {
             self.send(key, Message::Reject(request));
+        }
+        self.serve(now);
+        if at == 0 && self.next_request(key).is_some() {
+            self.wake(key);
         }
     }
 

@@ -12,6 +12,13 @@ impl Swarm {
         self.contacts.check();
         let one_piece = (0..self.geometry.piece_count())
             .map(|p| self.geometry.piece_len(p))
+            .map(|len| {
+                if self.is_large(len) {
+                    super::RUN_BYTES
+                } else {
+                    len
+                }
+            })
             .max();
         let arriving_max = self
             .config
@@ -38,10 +45,12 @@ impl Swarm {
                     arriving.check();
                     assert_eq!(self.arriving[arriving.place as usize], piece);
                     unasked += arriving.unasked_count;
-                    bytes += self.geometry.piece_len(piece) as usize;
+                    bytes += arriving.store.bytes_lent();
                     self.check_blocks(piece);
                 }
+                PieceState::Checking(_) if self.is_large(self.geometry.piece_len(piece)) => {}
                 PieceState::Checking(_) => bytes += self.geometry.piece_len(piece) as usize,
+                PieceState::Discarding(bytes_away) => bytes += bytes_away,
                 PieceState::Missing | PieceState::Have => {}
             }
         }
@@ -63,6 +72,8 @@ impl Swarm {
                 usize::from(state.asked),
                 "block {block} of piece {piece}"
             );
+            let needs_home = !state.landed && (asked > 0 || state.landing.is_some());
+            assert!(!needs_home || arriving.has_home(block as u32));
         }
         if let Some(owner) = arriving.owner {
             assert!(

@@ -1,8 +1,12 @@
 //! Where arriving bytes go, and what becomes of a piece when its last block is here.
 //!
 //! One writer per block: the first arrival lands in its place in the piece's buffer; a second arrival of a block
-//! that is already landing goes aside, and whichever is whole first is the block.
+//! that is already landing goes aside, and whichever is whole first is the block. Of a large piece each run that is
+//! full is written as it is, and the piece is read back when all are.
 
+use std::io;
+
+use super::cache::Run;
 use super::links::Reason;
 use super::peer::{Asked, Goes, Incoming, PeerKey};
 use super::pieces::{PieceState, Sender};
@@ -34,15 +38,24 @@ impl Swarm {
         peer.received_at = now;
         peer.progress_at = now;
         let names = |asked: &Asked| (asked.piece, asked.block) == (request.piece, block);
-        let expected = peer.asked.iter().any(names) || peer.cancelled.iter().any(names);
+        let asked = peer.asked.iter().find(|asked| names(asked)).copied();
+        let expected = asked.is_some() || peer.cancelled.iter().any(names);
         if !expected {
             peer.unasked_count += 1;
             if peer.unasked_count > UNREQUESTED_MAX {
                 return Err(Reason::Unrequested);
             }
         }
+        let first = self.arriving(request.piece).is_some_and(|a| !a.has_begun());
+        let claims = asked.filter(|_| first);
+        if let Some(asked) = claims {
+            self.time_answer(now, asked.at);
+            self.claim(now, key, request.piece);
+        }
         let goes = match &mut self.pieces[request.piece as usize] {
-            PieceState::Arriving(arriving) if expected && arriving.takes_from(key) => {
+            PieceState::Arriving(arriving)
+                if expected && arriving.takes_from(key) && arriving.has_home(block) =>
+            {
                 match &mut arriving.blocks[block as usize] {
                     state if state.landed => Goes::Away,
                     state if state.landing.is_none() => {
@@ -54,11 +67,16 @@ impl Swarm {
             }
             _ => Goes::Away,
         };
+        let peer = &mut self.peers[key.slot()];
+        peer.run = Some(request.piece);
         peer.incoming = Some(Incoming {
             request,
             filled: 0,
             goes,
         });
+        if claims.is_some() && self.hungry {
+            self.settle(now);
+        }
         Ok(())
     }
 
@@ -69,7 +87,7 @@ impl Swarm {
             .get_mut(key.slot())
             .filter(|p| p.generation == key.generation)?;
         let incoming = peer.incoming?;
-        let BlockRequest { piece, begin, len } = incoming.request;
+        let BlockRequest { piece, len, .. } = incoming.request;
         let rest = incoming.filled as usize..len as usize;
         match incoming.goes {
             Goes::Away => None,
@@ -87,8 +105,7 @@ impl Swarm {
                 if arriving.blocks[index as usize].landing != Some(key) {
                     return None;
                 }
-                let begin = begin as usize;
-                Some(&mut arriving.buffer.bytes_mut()[begin + rest.start..begin + rest.end])
+                arriving.place(incoming.request)?.get_mut(rest)
             }
         }
     }
@@ -123,7 +140,7 @@ impl Swarm {
             .expect("it was checked when it started");
         let piece = incoming.request.piece;
         let was_asked = self.answer(key, piece, block);
-        if self.settle_block(key, incoming, block) {
+        if self.settle_block(now, key, incoming, block) {
             self.peers[key.slot()].is_snubbed = false;
         } else {
             self.counts.wasted_bytes += u64::from(incoming.request.len);
@@ -141,7 +158,7 @@ impl Swarm {
             }
             if self
                 .arriving(piece)
-                .is_some_and(super::pieces::Arriving::is_complete)
+                .is_some_and(super::pieces::Arriving::is_ready)
             {
                 self.check_piece(piece);
             }
@@ -160,13 +177,16 @@ impl Swarm {
         request: BlockRequest,
         spoilt: bool,
     ) -> Result<(), Reason> {
-        self.block_started(now, key, request)?;
+        let incoming = self.peer(key).and_then(|p| p.incoming);
+        if incoming.is_none_or(|incoming| incoming.request != request) {
+            self.block_started(now, key, request)?;
+        }
         let lands = self
             .peer(key)
             .and_then(|p| p.incoming)
             .is_some_and(|i| i.goes != Goes::Away);
         if spoilt && lands && self.arriving(request.piece).is_some() {
-            self.with_arriving(request.piece, |arriving| arriving.buffer.spoil());
+            self.with_arriving(request.piece, |arriving| arriving.spoil(request));
         }
         self.landed(now, key, request.len as usize);
         self.block_ended(now, key);
@@ -188,8 +208,8 @@ impl Swarm {
     }
 
     /// Makes a whole block part of its piece; false if it was not needed.
-    fn settle_block(&mut self, key: PeerKey, incoming: Incoming, block: u32) -> bool {
-        let BlockRequest { piece, begin, len } = incoming.request;
+    fn settle_block(&mut self, now: Time, key: PeerKey, incoming: Incoming, block: u32) -> bool {
+        let BlockRequest { piece, len, .. } = incoming.request;
         let sender = Sender {
             id: self.peers[key.slot()].hello.id,
             addr: self.peers[key.slot()].addr,
@@ -210,17 +230,21 @@ impl Swarm {
         if incoming.goes == Goes::Aside {
             let side = std::mem::take(&mut self.peers[key.slot()].side);
             self.with_arriving(piece, |arriving| {
-                if let Some(place) = arriving
-                    .buffer
-                    .bytes_mut()
-                    .get_mut(begin as usize..(begin + len) as usize)
-                {
+                if let Some(place) = arriving.place(incoming.request) {
                     place.copy_from_slice(&side[..len as usize]);
                 }
             });
             self.peers[key.slot()].side = side;
         }
-        self.with_arriving(piece, |arriving| arriving.land(block, sender));
+        let full = self.with_arriving(piece, |arriving| {
+            arriving.begun_at.get_or_insert(now);
+            arriving.progress_at = now;
+            arriving.land(block, sender)
+        });
+        if let Some((begin, buffer)) = full {
+            let run = Run { piece, begin };
+            self.outputs.push_back(Output::Write { run, buffer });
+        }
         true
     }
 
@@ -242,41 +266,82 @@ impl Swarm {
         }
     }
 
-    /// A worker has judged a piece.
-    pub(super) fn checked(&mut self, now: Time, piece: u32, verdict: Verdict, buffer: PieceBuf) {
-        let state = std::mem::replace(&mut self.pieces[piece as usize], PieceState::Missing);
-        let PieceState::Checking(senders) = state else {
-            unreachable!("piece {piece} was not being checked");
-        };
-        self.arriving_bytes -= buffer.len();
+    /// A worker has written a run of a large piece, or could not.
+    pub(super) fn run_written(
+        &mut self,
+        now: Time,
+        run: Run,
+        buffer: PieceBuf,
+        result: io::Result<()>,
+    ) {
+        let Run { piece, begin } = run;
+        let len = buffer.len();
+        self.config.pool.restore(buffer);
+        self.arriving_bytes -= len;
         self.hungry = true;
-        match verdict {
-            Verdict::Good => self.verified(now, piece, buffer),
-            Verdict::Wrong => {
-                self.counts.hash_fail_count += 1;
-                self.config.pool.restore(buffer);
-                self.picker.insert(piece);
-                if let [sender] = senders[..] {
-                    self.ban(sender, piece);
-                } else {
-                    self.suspects.insert(piece);
+        match &mut self.pieces[piece as usize] {
+            PieceState::Arriving(arriving) => arriving.written(begin),
+            PieceState::Discarding(bytes) => {
+                *bytes -= len;
+                if *bytes == 0 {
+                    self.pieces[piece as usize] = PieceState::Missing;
+                    self.picker.insert(piece);
                 }
             }
-            Verdict::Unwritten(error) => {
-                self.config.pool.restore(buffer);
-                self.picker.insert(piece);
+            _ => unreachable!("no run of piece {piece} was being written"),
+        }
+        let is_ready = self.arriving(piece).map(super::pieces::Arriving::is_ready);
+        match (result, is_ready) {
+            (Ok(()), Some(true)) => self.check_piece(piece),
+            (Ok(()), _) => {}
+            (Err(error), arriving) => {
+                if arriving.is_some() {
+                    self.abandon(now, piece);
+                }
                 self.outputs.push_back(Output::Failed(error));
             }
         }
     }
 
-    fn verified(&mut self, now: Time, piece: u32, buffer: PieceBuf) {
+    /// A worker has judged a piece; `buffer` held it, unless it was read back from disk.
+    pub(super) fn checked(
+        &mut self,
+        now: Time,
+        piece: u32,
+        verdict: Verdict,
+        buffer: Option<PieceBuf>,
+    ) {
+        let state = std::mem::replace(&mut self.pieces[piece as usize], PieceState::Missing);
+        let PieceState::Checking(senders) = state else {
+            unreachable!("piece {piece} was not being checked");
+        };
+        self.arriving_bytes -= buffer.as_ref().map_or(0, PieceBuf::len);
+        self.hungry = true;
+        if let Verdict::Good = verdict {
+            return self.verified(now, piece, buffer);
+        }
+        buffer.into_iter().for_each(|b| self.config.pool.restore(b));
+        self.picker.insert(piece);
+        if let Verdict::Unwritten(error) = verdict {
+            return self.outputs.push_back(Output::Failed(error));
+        }
+        self.counts.hash_fail_count += 1;
+        if let [sender] = senders[..] {
+            self.ban(sender, piece);
+        } else {
+            self.suspects.insert(piece);
+        }
+    }
+
+    fn verified(&mut self, now: Time, piece: u32, buffer: Option<PieceBuf>) {
         self.pieces[piece as usize] = PieceState::Have;
         self.have.set(piece);
         self.suspects.remove(&piece);
         self.outputs.push_back(Output::Broadcast { piece });
         self.announcer.verified(now, piece);
-        self.cache.keep_piece(piece, buffer);
+        if let Some(buffer) = buffer {
+            self.cache.keep_piece(piece, buffer);
+        }
         let complete = self.is_complete();
         let keys: Vec<PeerKey> = self.keys().collect();
         for key in keys {

@@ -9,15 +9,18 @@
 //! 1. a piece is in exactly one state, and `have` holds exactly those that are verified and written;
 //! 2. the picker holds exactly the missing pieces, and its counts are the sums over the links;
 //! 3. a block is asked for as often as links say that they asked for it;
-//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool;
+//! 4. buffers of arriving and checked pieces and of the cache stay within their shares of the pool, and what is asked
+//!    for has its home in one;
 //! 5. there is at most one link to a peer id, and none to a banned one.
 
 mod announcer;
 mod cache;
 mod choker;
 mod contacts;
+mod exchange;
 mod geometry;
 mod inbound;
+mod info;
 mod invariants;
 mod landing;
 mod ledger;
@@ -26,8 +29,12 @@ mod peer;
 mod picker;
 mod pieces;
 mod requests;
+mod runs;
+mod service;
+mod standby;
 mod timers;
 mod upload;
+mod view;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -39,20 +46,34 @@ use slab::Slab;
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
 pub use contacts::{Found, PeerOrder};
-pub use geometry::Geometry;
+pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
+pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
-pub use peer::{Hello, PeerKey};
+pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
+pub use view::LinkView;
 
 use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
+use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
 use peer::Peer;
 use pieces::PieceState;
+use service::Service;
+
+/// Whom a swarm serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// One domain of trust: everybody is to have everything as early as possible.
+    #[default]
+    Fleet,
+    /// Cohen's choker: who gives is given.
+    Fair,
+}
 
 /// What a swarm may use, and how it chooses.
 #[derive(Clone, Debug)]
@@ -65,20 +86,32 @@ pub struct Config {
     pub pool: BufferPool,
     /// Most bytes in arriving and checked pieces, one piece excepted.
     pub arriving_bytes_max: usize,
+    /// Pieces of more bytes than this are written before they are checked.
+    pub whole_piece_bytes_max: u32,
     /// Most bytes in the upload cache.
     pub cache_bytes_max: usize,
     /// Which piece is asked for next.
     pub order: Order,
     /// Whom to dial and to ask first.
     pub peer_order: PeerOrder,
+    /// Whom to serve.
+    pub policy: Policy,
+    /// Pieces that are sent at a time.
+    pub turns_max: usize,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links at a time to one IP address that is not loopback.
+    pub links_per_ip_max: usize,
+    /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
+    pub exchange: bool,
     /// Peers unchoked at a time.
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether what is missing stays missing (BEP 21): only what is here is served.
+    pub is_upload_only: bool,
 }
 
 impl Config {
@@ -91,13 +124,19 @@ impl Config {
             seed,
             pool,
             arriving_bytes_max: bytes / 4 * 3,
+            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             cache_bytes_max: bytes / 2,
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
+            policy: Policy::Fleet,
+            turns_max: 1,
             requests_max: 256,
             links_max: 80,
+            links_per_ip_max: 20,
+            exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            is_upload_only: false,
         }
     }
 }
@@ -117,18 +156,29 @@ pub enum Input<'a> {
         /// What.
         message: Message<'a>,
     },
-    /// The extension handshake told us of the other side (BEP 10, BEP 21).
+    /// An extension handshake told us of the other side (BEP 10).
     Extended {
         /// Who.
         peer: PeerKey,
-        /// Requests that it takes at a time.
-        requests_max: Option<u32>,
-        /// Where it listens.
-        port: Option<u16>,
-        /// It will not download.
-        is_upload_only: bool,
+        /// What it said.
+        said: Said,
     },
-    /// A whole block came, without bytes: the simulator's form of an arrival.
+    /// A peer told of others (BEP 11).
+    Exchanged {
+        /// Who.
+        peer: PeerKey,
+        /// Of whom.
+        message: &'a PeerExchange,
+    },
+    /// A peer no longer has a piece (BEP 54).
+    Lost {
+        /// Who.
+        peer: PeerKey,
+        /// Which.
+        piece: u32,
+    },
+    /// A whole block came, without bytes: the simulator's form of an arrival. [`Swarm::block_started`] may have told of
+    /// its head.
     Landed {
         /// From whom.
         peer: PeerKey,
@@ -145,6 +195,22 @@ pub enum Input<'a> {
         verdict: Verdict,
         /// Its buffer, which comes home.
         buffer: PieceBuf,
+    },
+    /// A worker has written a run of a large piece.
+    Written {
+        /// Which.
+        run: Run,
+        /// Its buffer, which comes home.
+        buffer: PieceBuf,
+        /// Whether it is on disk; the error names the path.
+        result: io::Result<()>,
+    },
+    /// A worker has read a large piece back, and hashed it.
+    Verified {
+        /// Which.
+        piece: u32,
+        /// What came of it.
+        verdict: Verdict,
     },
     /// A worker has read a run for uploading.
     Loaded {
@@ -197,6 +263,13 @@ pub enum Output {
         /// Which.
         piece: u32,
     },
+    /// Tell a peer of others (BEP 11).
+    Exchange {
+        /// Whom.
+        peer: PeerKey,
+        /// Of whom.
+        message: PeerExchange,
+    },
     /// There may be something to upload to a peer.
     Upload {
         /// To whom.
@@ -208,6 +281,18 @@ pub enum Output {
         piece: u32,
         /// Its bytes.
         buffer: PieceBuf,
+    },
+    /// Write a run of a large piece where it belongs, unchecked.
+    Write {
+        /// Which; the length is the buffer's.
+        run: Run,
+        /// Its bytes.
+        buffer: PieceBuf,
+    },
+    /// Read a large piece back, all of which is written, and hash it.
+    Verify {
+        /// Which.
+        piece: u32,
     },
     /// Read a run from disk.
     Load {
@@ -284,11 +369,14 @@ pub struct Swarm {
     contacts: Contacts,
     contacts_changed: bool,
     announcer: Announcer,
+    service: Service,
     cache: Cache,
     /// Peers whose next upload waits for room in the cache.
     starved: VecDeque<PeerKey>,
     /// A piece could not begin because the pool had no buffer for it.
     lacks_buffer: bool,
+    /// How soon an idle peer answers a request.
+    answer_time: Duration,
     ledger: Ledger,
     counts: Counts,
     deadlines: Deadlines<{ timers::KINDS }>,
@@ -313,6 +401,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            service: Service::new(have.len()),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,
@@ -329,6 +418,7 @@ impl Swarm {
             announcer: Announcer::default(),
             starved: VecDeque::new(),
             lacks_buffer: false,
+            answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),
             deadlines: Deadlines::default(),
@@ -347,13 +437,16 @@ impl Swarm {
                     self.disconnect(peer, reason);
                 }
             }
-            Input::Extended {
-                peer,
-                requests_max,
-                port,
-                is_upload_only,
-            } => {
-                self.extended(peer, requests_max, port, is_upload_only);
+            Input::Extended { peer, said } => self.extended(now, peer, said),
+            Input::Exchanged { peer, message } => {
+                if let Err(reason) = self.exchanged(now, peer, message) {
+                    self.disconnect(peer, reason);
+                }
+            }
+            Input::Lost { peer, piece } => {
+                if let Err(reason) = self.peer_lost(now, peer, piece) {
+                    self.disconnect(peer, reason);
+                }
             }
             Input::Landed {
                 peer,
@@ -368,10 +461,16 @@ impl Swarm {
                 piece,
                 verdict,
                 buffer,
-            } => self.checked(now, piece, verdict, buffer),
+            } => self.checked(now, piece, verdict, Some(buffer)),
+            Input::Written {
+                run,
+                buffer,
+                result,
+            } => self.run_written(now, run, buffer, result),
+            Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
-            Input::Found { peers } => self.found(peers, now),
-            Input::Newcomers { peers } => self.found(peers, now + contacts::NEWCOMER_GRACE),
+            Input::Found { peers } => self.found(now, peers, now),
+            Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),
             Input::DialFailed { addr } => self.dial_failed(now, addr),
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
@@ -418,78 +517,15 @@ impl Swarm {
         self.arm_timers(now);
     }
 
-    /// The pieces that are verified and written.
-    pub fn have(&self) -> &Bitfield {
-        &self.have
-    }
-
-    /// The sizes of the content.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
-    }
-
-    /// Whether everything is here.
-    pub fn is_complete(&self) -> bool {
-        self.have.is_all()
-    }
-
-    /// Counts since the start.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// What each address sent and got.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// Copies of the rarest missing piece among our neighbours; of any piece, when none is missing.
-    pub fn least_copies(&self) -> u32 {
-        u32::from(self.picker.rarest().unwrap_or(0)) + self.whole_count
-    }
-
-    /// Every link: its key, where the peer listens, what part of the content it has, and its rates down and up.
-    pub fn links(&self) -> impl Iterator<Item = LinkView> + '_ {
-        self.peers.iter().map(|(slot, peer)| LinkView {
-            key: PeerKey {
-                slot: slot as u32,
-                generation: peer.generation,
-            },
-            addr: peer.addr,
-            pieces_had: peer.has.count(),
-            down_bytes_per_second: peer.down.bytes_per_second().unwrap_or(0.0) as u64,
-            up_bytes_per_second: peer.up.bytes_per_second().unwrap_or(0.0) as u64,
-            is_interested: peer.is_interested,
-        })
-    }
-
-    /// Whether a link speaks the fast extension.
-    pub fn is_fast(&self, key: PeerKey) -> bool {
-        self.peer(key).is_some_and(|peer| peer.hello.fast)
-    }
-
-    /// Bytes of the pieces that are verified and written.
-    pub fn have_bytes(&self) -> u64 {
-        let missing = |piece| u64::from(self.geometry.piece_len(piece));
-        self.geometry.total_len() - self.have.zeros().map(missing).sum::<u64>()
-    }
-
-    /// Whether a worker still has a piece.
-    pub fn is_checking(&self) -> bool {
-        self.pieces
-            .iter()
-            .any(|piece| matches!(piece, PieceState::Checking(_)))
-    }
-
     /// Dials and admits nobody from now on. The shell closes the links that there are.
     pub fn stop(&mut self) {
         self.config.links_max = 0;
         self.contacts_changed = true;
     }
 
-    /// Number of links.
-    pub fn link_count(&self) -> usize {
-        self.peers.len()
+    /// Whether a piece of `len` bytes is written before it is checked.
+    fn is_large(&self, len: u32) -> bool {
+        len > self.config.whole_piece_bytes_max
     }
 
     fn peer(&self, key: PeerKey) -> Option<&Peer> {
@@ -514,23 +550,6 @@ impl Swarm {
     fn send(&mut self, peer: PeerKey, message: Message<'static>) {
         self.outputs.push_back(Output::Send { peer, message });
     }
-}
-
-/// A link, as seen from outside.
-#[derive(Clone, Copy, Debug)]
-pub struct LinkView {
-    /// Which.
-    pub key: PeerKey,
-    /// Where the peer listens.
-    pub addr: SocketAddr,
-    /// How many pieces it has.
-    pub pieces_had: u32,
-    /// What it sends us.
-    pub down_bytes_per_second: u64,
-    /// What we send it.
-    pub up_bytes_per_second: u64,
-    /// Whether it wants something of us.
-    pub is_interested: bool,
 }
 
 #[cfg(test)]

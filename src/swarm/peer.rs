@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::Geometry;
+use super::exchange::Exchange;
+use super::standby::Standby;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
 
@@ -32,6 +35,21 @@ pub struct Hello {
     pub dialled: bool,
     /// Whether both sides speak the fast extension (BEP 6).
     pub fast: bool,
+    /// When our handshake went out on it.
+    pub greeted_at: Time,
+}
+
+/// What a peer says of itself in an extension handshake; a later one changes what it mentions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Requests that it takes at a time (`reqq`).
+    pub requests_max: Option<u32>,
+    /// Where it listens (`p`).
+    pub port: Option<u16>,
+    /// It will not download (BEP 21).
+    pub is_upload_only: Option<bool>,
+    /// It wants to be told of peers (BEP 11).
+    pub wants_exchange: Option<bool>,
 }
 
 /// A request of ours that is not answered yet.
@@ -61,14 +79,30 @@ pub(super) enum Goes {
     Away,
 }
 
-/// Nothing is known yet of how fast a peer is.
-const FIRST_PIPELINE_BLOCKS: usize = 64;
+/// Asked ahead of all peers of which it is not known yet how fast they are.
+const FIRST_PIPELINE_BYTES: f64 = 1048576.0;
+/// Blocks that are asked for before a turn begins, of a piece that is longer: the rest follows while it lasts.
+const TURN_PIPELINE_BLOCKS: usize = 64;
 /// Requests taken back that are remembered for each link.
 const CANCELLED_MAX: usize = 1_024;
-/// How much of a peer's own pace we ask ahead of it.
-const PIPELINE_TIME_SECONDS: f64 = 0.4;
-/// Fewest requests in flight to a peer in good standing (libtorrent's least is 2; on a LAN 8 hides a turn of the loop).
-const PIPELINE_BLOCKS_MIN: f64 = 8.0;
+/// How far ahead of a peer's pace we ask, and the fewest bytes in flight to a peer in good standing.
+struct Pipeline {
+    seconds: f64,
+    bytes_min: f64,
+}
+
+/// Among our own (on a LAN 128 KiB hide a turn of the loop).
+const NATIVE_PIPELINE: Pipeline = Pipeline {
+    seconds: 0.4,
+    bytes_min: 131072.0,
+};
+/// Others answer at a pace of their own: Transmission reads and writes every 0.5 s, aria2 turns once a second at worst.
+/// A pipeline that is shorter than that is all that they ever serve, and so never grows. Libtorrent asks 3 s ahead,
+/// Transmission at least for 32 blocks.
+const FOREIGN_PIPELINE: Pipeline = Pipeline {
+    seconds: 3.0,
+    bytes_min: 524288.0,
+};
 
 /// One link.
 #[derive(Debug)]
@@ -94,6 +128,8 @@ pub(super) struct Peer {
     pub is_upload_only: bool,
     /// When our choke state last changed.
     pub choke_changed_at: Time,
+    /// Before this it does not change again.
+    pub choke_kept_until: Time,
     /// Since when it is interested and choked.
     pub waiting_since: Time,
 
@@ -104,6 +140,8 @@ pub(super) struct Peer {
     pub cancelled: VecDeque<Asked>,
     /// The arriving piece that is this peer's task.
     pub current: Option<u32>,
+    /// The piece of the last block that it began to send.
+    pub run: Option<u32>,
     pub incoming: Option<Incoming>,
     /// Memory for a block that another peer is landing already.
     pub side: Box<[u8]>,
@@ -118,9 +156,18 @@ pub(super) struct Peer {
 
     /// What it asks of us.
     pub requests: VecDeque<BlockRequest>,
+    /// Since when it waits for its turn.
+    pub asks_since: Time,
+    /// The piece that we told it to ask for next.
+    pub promised: Option<u32>,
+    /// The piece that it told us to ask for next (BEP 6).
+    pub suggested: Option<u32>,
+    /// An arriving piece that others were asked for as well: whoever begins to send it first is its sender.
+    pub standby: Option<Standby>,
     /// Requests of it that were refused.
     pub refused_count: u32,
 
+    pub exchange: Exchange,
     pub received_at: Time,
     pub sent_at: Time,
     pub down: Rate,
@@ -144,11 +191,13 @@ impl Peer {
             is_interested: false,
             is_upload_only: false,
             choke_changed_at: now,
+            choke_kept_until: Time::ZERO,
             waiting_since: Time::MAX,
             requests_max: 250,
             asked: VecDeque::new(),
             cancelled: VecDeque::new(),
             current: None,
+            run: None,
             incoming: None,
             side: Box::default(),
             is_snubbed: false,
@@ -156,7 +205,12 @@ impl Peer {
             resume_at: Time::ZERO,
             unasked_count: 0,
             requests: VecDeque::new(),
+            asks_since: now,
+            promised: None,
+            suggested: None,
+            standby: None,
             refused_count: 0,
+            exchange: Exchange::default(),
             received_at: now,
             sent_at: now,
             down: Rate::default(),
@@ -177,20 +231,30 @@ impl Peer {
         !self.is_choking && self.am_interested
     }
 
-    /// How many requests should be in flight to it: what it sends in a moment, within what it and we allow.
-    pub(super) fn pipeline_blocks(&self, requests_max: usize) -> usize {
+    /// How many requests should be in flight to it: what it sends in a moment and at least a piece, within what it and we
+    /// allow. Before its pace is known, it is one of `source_count` that share a first guess.
+    pub(super) fn pipeline_blocks(
+        &self,
+        requests_max: usize,
+        geometry: &Geometry,
+        source_count: impl FnOnce() -> usize,
+    ) -> usize {
         if self.is_snubbed {
             return 1;
         }
         let blocks_max = requests_max.min(self.requests_max).max(1);
-        let paced = match self.down.bytes_per_second() {
-            None => FIRST_PIPELINE_BLOCKS,
-            Some(rate) => {
-                let ahead = rate * PIPELINE_TIME_SECONDS / f64::from(crate::wire::peer::BLOCK_LEN);
-                ahead.max(PIPELINE_BLOCKS_MIN) as usize
-            }
+        let pipeline = if self.hello.id.is_native() {
+            NATIVE_PIPELINE
+        } else {
+            FOREIGN_PIPELINE
         };
-        paced.min(blocks_max)
+        let ahead_bytes = match self.down.bytes_per_second() {
+            None => FIRST_PIPELINE_BYTES / source_count().max(1) as f64,
+            Some(rate) => (rate * pipeline.seconds).max(pipeline.bytes_min),
+        };
+        let ahead = ahead_bytes / f64::from(geometry.block_len());
+        let piece = geometry.blocks_max().min(TURN_PIPELINE_BLOCKS);
+        (ahead as usize).max(piece).min(blocks_max)
     }
 
     /// How long it may leave requests without payload before they move elsewhere.
@@ -203,9 +267,15 @@ impl Peer {
             .max(STALL_TIME_MIN)
     }
 
-    /// When its silence becomes a stall, if it owes us anything.
+    /// When its silence becomes a stall, if it owes us anything. While a piece waits for its turn, nothing is to come.
     pub(super) fn stalls_at(&self) -> Option<Time> {
-        (!self.asked.is_empty()).then(|| self.progress_at + self.stall_time())
+        let first = self.asked.front()?;
+        let time = if self.run == Some(first.piece) {
+            self.stall_time()
+        } else {
+            TURN_TIME_MAX
+        };
+        Some(self.progress_at + time)
     }
 }
 
@@ -213,6 +283,8 @@ impl Peer {
 /// lower bound is raised so that a peer whose machine is busy for a moment is not punished).
 const STALL_TIME_MIN: Duration = Duration::from_secs(2);
 const STALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a peer may leave a piece waiting of which it sent nothing (others give up after 20 to 25 s).
+const TURN_TIME_MAX: Duration = Duration::from_secs(15);
 
 #[cfg(test)]
 mod tests {
@@ -224,6 +296,7 @@ mod tests {
             remote: ([127, 0, 0, 1], 1).into(),
             dialled: true,
             fast: true,
+            greeted_at: Time::ZERO,
         };
         Peer::new(Time::ZERO, 0, hello, 0, 8)
     }
@@ -231,17 +304,33 @@ mod tests {
     #[test]
     fn the_pipeline_follows_the_pace_within_its_bounds() {
         let mut peer = peer();
-        assert_eq!(peer.pipeline_blocks(256), FIRST_PIPELINE_BLOCKS);
+        let geometry = Geometry::new(1 << 24, 1 << 20);
+        let blocks = |peer: &Peer| peer.pipeline_blocks(256, &geometry, || 1);
+        assert_eq!(blocks(&peer), 64);
         let mut now = Time::from_nanos(1);
         for _ in 0..40 {
             now += Duration::from_millis(50);
             peer.down.add(now, 50 << 20);
         }
-        assert_eq!(peer.pipeline_blocks(256), 250);
+        assert_eq!(blocks(&peer), 250);
         peer.requests_max = 5;
-        assert_eq!(peer.pipeline_blocks(256), 5);
+        assert_eq!(blocks(&peer), 5);
         peer.is_snubbed = true;
-        assert_eq!(peer.pipeline_blocks(256), 1);
+        assert_eq!(blocks(&peer), 1);
+    }
+
+    #[test]
+    fn a_peer_that_serves_what_it_was_asked_every_half_second_is_asked_for_ever_more() {
+        let mut peer = peer();
+        let geometry = Geometry::new(1 << 24, 1 << 16);
+        assert!(!peer.hello.id.is_native());
+        let (mut now, mut asked) = (Time::from_nanos(1), 8);
+        for _ in 0..20 {
+            now += Duration::from_millis(500);
+            peer.down.add(now, asked << 14);
+            asked = peer.pipeline_blocks(256, &geometry, || 1);
+        }
+        assert_eq!(asked, 250);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Picker {
     order: Vec<u32>,
     position: Vec<u32>,
     bucket_start: Vec<u32>,
+    /// The wanted pieces once more, to see at once whether a peer has any.
+    wanted: Bitfield,
 }
 
 impl Picker {
@@ -39,8 +41,13 @@ impl Picker {
             position[piece as usize] = place as u32;
         }
         let availability = vec![0; have.len() as usize];
+        let mut wanted = Bitfield::none(have.len());
+        order.iter().for_each(|&piece| {
+            wanted.set(piece);
+        });
         Self {
             availability,
+            wanted,
             order,
             position,
             bucket_start: vec![0],
@@ -107,6 +114,7 @@ impl Picker {
         let last = self.order.len() as u32 - 1;
         self.swap(self.position[piece as usize], last);
         self.order.pop();
+        self.wanted.clear(piece);
         self.position[piece as usize] = ABSENT;
     }
 
@@ -115,6 +123,7 @@ impl Picker {
         assert!(!self.is_wanted(piece), "piece {piece} is wanted already");
         self.position[piece as usize] = self.order.len() as u32;
         self.order.push(piece);
+        self.wanted.set(piece);
         for bucket in (self.availability(piece) as usize + 1..self.bucket_start.len()).rev() {
             let first = self.bucket_start[bucket];
             self.swap(self.position[piece as usize], first);
@@ -124,6 +133,9 @@ impl Picker {
 
     /// A wanted piece of `has`, by `order`; random among equals.
     pub fn pick(&self, has: &Bitfield, order: Order, rng: &mut Rng) -> Option<u32> {
+        if !self.wanted.meets(has) {
+            return None;
+        }
         match order {
             Order::Random => self.pick_between(0, self.order.len(), has, rng),
             Order::RarestFirst => (0..self.bucket_start.len()).find_map(|bucket| {
@@ -181,6 +193,8 @@ impl Picker {
             .filter(|&&place| place != ABSENT)
             .count();
         assert_eq!(wanted, self.order.len());
+        assert!(self.order.iter().all(|&piece| self.wanted.get(piece)));
+        assert_eq!(self.wanted.count() as usize, wanted);
     }
 }
 

@@ -1,12 +1,15 @@
 //! The state of each piece, and of the blocks of a piece that is arriving.
 //!
-//! A piece is in exactly one state. `Arriving` owns its buffer; checking moves the buffer out, so nobody can
-//! write to a piece that is being hashed.
+//! A piece is in exactly one state. `Arriving` owns its buffer, or the buffers of its open runs; checking moves the
+//! buffer out, and begins for a large piece when all its runs are written, so nobody can write to a piece that is
+//! being hashed.
 
 use std::net::SocketAddr;
 
 use super::PeerKey;
-use crate::base::{PeerId, PieceBuf};
+use super::runs::Runs;
+use crate::base::{PeerId, PieceBuf, Time};
+use crate::wire::peer::BlockRequest;
 
 /// Where one piece stands.
 #[derive(Debug)]
@@ -15,8 +18,12 @@ pub(super) enum PieceState {
     Missing,
     /// Some of its blocks are here or asked for.
     Arriving(Box<Arriving>),
-    /// All blocks are here, and a worker has the buffer. Whoever sent a block stands in the list.
+    /// All blocks are here, and a worker has the buffer, or reads the piece back. Whoever sent a block stands in the
+    /// list.
     Checking(Vec<Sender>),
+    /// It was given up while workers wrote runs of it: it is missing when these buffers, so many bytes, are home, and
+    /// not before, or an old run could be written over a new one.
+    Discarding(usize),
     /// Verified and written.
     Have,
 }
@@ -41,17 +48,60 @@ pub(super) struct BlockState {
     pub landed: bool,
 }
 
+impl BlockState {
+    fn is_unasked(&self) -> bool {
+        self.asked == 0 && !self.landed
+    }
+}
+
+/// Where the blocks of an arriving piece have their home.
+#[derive(Debug)]
+pub(super) enum Store {
+    /// In one buffer.
+    Whole(PieceBuf),
+    /// The piece is large: in a buffer for each run, until that is written.
+    Runs(Runs),
+}
+
+impl Store {
+    /// Bytes on loan for it.
+    pub(super) fn bytes_lent(&self) -> usize {
+        match self {
+            Self::Whole(buffer) => buffer.len(),
+            Self::Runs(runs) => runs.bytes_lent(),
+        }
+    }
+
+    /// The buffer that `begin` lies in, and where in it that is.
+    fn buffer_mut(&mut self, begin: u32) -> Option<(&mut PieceBuf, usize)> {
+        match self {
+            Self::Whole(buffer) => Some((buffer, begin as usize)),
+            Self::Runs(runs) => runs.buffer_mut(begin),
+        }
+    }
+}
+
 /// A piece of which some blocks are here or asked for.
 #[derive(Debug)]
 pub(super) struct Arriving {
-    pub buffer: PieceBuf,
+    pub store: Store,
     pub blocks: Vec<BlockState>,
+    /// No block before this one is neither here nor asked for.
+    unasked_from: u32,
     /// Blocks that are neither here nor asked for.
     pub unasked_count: u32,
     /// Blocks that are here.
     pub landed_count: u32,
     /// The one peer whose task the piece is; others join only when nothing else is left for them.
     pub owner: Option<PeerKey>,
+    /// When somebody was last asked for it who had nothing else to do.
+    pub asked_at: Time,
+    /// Peers that were asked for it on top of the first.
+    pub standby_count: u8,
+    /// When its first block came in.
+    pub begun_at: Option<Time>,
+    /// When a block of it last came in.
+    pub progress_at: Time,
     /// Everyone whose blocks are here.
     pub senders: Vec<Sender>,
     /// This piece failed before with several senders: only its owner may send it, so that the liar is known.
@@ -61,13 +111,18 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    pub(super) fn new(buffer: PieceBuf, block_count: u32, owner: PeerKey, place: u32) -> Self {
+    pub(super) fn new(store: Store, block_count: u32, owner: PeerKey, place: u32) -> Self {
         Self {
-            buffer,
+            store,
             blocks: vec![BlockState::default(); block_count as usize],
+            unasked_from: 0,
             unasked_count: block_count,
             landed_count: 0,
             owner: Some(owner),
+            asked_at: Time::ZERO,
+            standby_count: 0,
+            begun_at: None,
+            progress_at: Time::ZERO,
             senders: Vec::new(),
             is_suspect: false,
             place,
@@ -79,16 +134,52 @@ impl Arriving {
         if self.unasked_count == 0 {
             return None;
         }
-        self.blocks
+        self.blocks[self.unasked_from as usize..]
             .iter()
-            .position(|block| block.asked == 0 && !block.landed)
-            .map(|at| at as u32)
+            .position(BlockState::is_unasked)
+            .map(|at| self.unasked_from + at as u32)
+    }
+
+    /// The first block that is neither here nor asked for, and has a home already.
+    pub(super) fn next_unasked_at_home(&self) -> Option<u32> {
+        match &self.store {
+            Store::Whole(_) => self.next_unasked(),
+            Store::Runs(runs) => runs
+                .open_blocks()
+                .find(|&block| self.blocks[block as usize].is_unasked()),
+        }
+    }
+
+    /// Whether `block` has a home, so that it may be asked for.
+    pub(super) fn has_home(&self, block: u32) -> bool {
+        match &self.store {
+            Store::Whole(_) => true,
+            Store::Runs(runs) => runs.is_open(block),
+        }
+    }
+
+    /// Where the bytes of a block belong; `None` if it has no home, or only a phantom.
+    pub(super) fn place(&mut self, request: BlockRequest) -> Option<&mut [u8]> {
+        let (buffer, begin) = self.store.buffer_mut(request.begin)?;
+        buffer
+            .bytes_mut()
+            .get_mut(begin..begin + request.len as usize)
+    }
+
+    /// Marks what holds a block as holding wrong bytes.
+    pub(super) fn spoil(&mut self, request: BlockRequest) {
+        if let Some((buffer, _)) = self.store.buffer_mut(request.begin) {
+            buffer.spoil();
+        }
     }
 
     /// Notes that one more peer was asked for `block`.
     pub(super) fn ask(&mut self, block: u32) {
+        if self.next_unasked() == Some(block) {
+            self.unasked_from = block + 1;
+        }
         let block = &mut self.blocks[block as usize];
-        if block.asked == 0 && !block.landed {
+        if block.is_unasked() {
             self.unasked_count -= 1;
         }
         block.asked += 1;
@@ -96,25 +187,47 @@ impl Arriving {
 
     /// Notes that a peer that was asked for `block` will not send it, or has sent it.
     pub(super) fn unask(&mut self, block: u32) {
-        let block = &mut self.blocks[block as usize];
-        block.asked -= 1;
-        if block.asked == 0 && !block.landed {
+        let state = &mut self.blocks[block as usize];
+        state.asked -= 1;
+        if state.is_unasked() {
             self.unasked_count += 1;
+            self.unasked_from = self.unasked_from.min(block);
         }
     }
 
-    /// Notes that all of `block` is here, sent by `sender`.
-    pub(super) fn land(&mut self, block: u32, sender: Sender) {
-        let block = &mut self.blocks[block as usize];
-        debug_assert!(!block.landed, "one writer per block");
-        if block.asked == 0 {
+    /// Notes that all of `block` is here, sent by `sender`. If that fills a run, the run's begin and its buffer, which
+    /// is to be written.
+    pub(super) fn land(&mut self, block: u32, sender: Sender) -> Option<(u32, PieceBuf)> {
+        let state = &mut self.blocks[block as usize];
+        debug_assert!(!state.landed, "one writer per block");
+        if state.asked == 0 {
             self.unasked_count -= 1;
         }
-        block.landed = true;
-        block.landing = None;
+        state.landed = true;
+        state.landing = None;
         self.landed_count += 1;
         if !self.senders.contains(&sender) {
             self.senders.push(sender);
+        }
+        match &mut self.store {
+            Store::Whole(_) => None,
+            Store::Runs(runs) => runs.land(block),
+        }
+    }
+
+    /// Gives the run that `block` lies in a buffer.
+    pub(super) fn open_run(&mut self, block: u32, buffer: PieceBuf) {
+        match &mut self.store {
+            Store::Whole(_) => unreachable!("all of it has a home"),
+            Store::Runs(runs) => runs.open(block, buffer),
+        }
+    }
+
+    /// Notes that the run that begins at `begin` is written.
+    pub(super) fn written(&mut self, begin: u32) {
+        match &mut self.store {
+            Store::Whole(_) => unreachable!("it is written when it was checked"),
+            Store::Runs(runs) => runs.written(begin),
         }
     }
 
@@ -128,20 +241,33 @@ impl Arriving {
         self.landed_count as usize == self.blocks.len()
     }
 
+    /// Whether it can be checked: every block is here, and written if the piece is large.
+    pub(super) fn is_ready(&self) -> bool {
+        match &self.store {
+            Store::Whole(_) => self.is_complete(),
+            Store::Runs(runs) => runs.is_written(),
+        }
+    }
+
     /// Asserts that the counts are what the blocks say.
     pub(super) fn check(&self) {
         let unasked = self
             .blocks
             .iter()
-            .filter(|block| block.asked == 0 && !block.landed)
+            .filter(|block| block.is_unasked())
             .count();
         assert_eq!(unasked, self.unasked_count as usize);
+        let first = self.blocks.iter().position(BlockState::is_unasked);
+        assert_eq!(self.next_unasked(), first.map(|at| at as u32));
         let landed = self.blocks.iter().filter(|block| block.landed).count();
         assert_eq!(landed, self.landed_count as usize);
-        assert!(
-            landed < self.blocks.len(),
-            "a complete piece is checked, not arriving"
-        );
+        match &self.store {
+            Store::Whole(_) => assert!(
+                landed < self.blocks.len(),
+                "a complete piece is checked, not arriving"
+            ),
+            Store::Runs(runs) => runs.check(|block| !self.blocks[block as usize].landed),
+        }
     }
 }
 
@@ -164,7 +290,7 @@ mod tests {
     #[test]
     fn a_block_that_is_asked_twice_is_unasked_only_when_both_are_gone() {
         let buffer = BufferPool::phantom(1 << 20).lend(32_768).expect("room");
-        let mut piece = Arriving::new(buffer, 2, PEER, 0);
+        let mut piece = Arriving::new(Store::Whole(buffer), 2, PEER, 0);
         piece.ask(0);
         piece.ask(0);
         assert_eq!((piece.next_unasked(), piece.unasked_count), (Some(1), 1));
@@ -178,7 +304,7 @@ mod tests {
     #[test]
     fn a_block_that_nobody_is_asked_for_any_more_may_still_land() {
         let buffer = BufferPool::phantom(1 << 20).lend(32_768).expect("room");
-        let mut piece = Arriving::new(buffer, 2, PEER, 0);
+        let mut piece = Arriving::new(Store::Whole(buffer), 2, PEER, 0);
         piece.ask(0);
         piece.unask(0);
         piece.land(0, SENDER);

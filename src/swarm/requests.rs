@@ -4,10 +4,11 @@
 //! left to begin, or when no buffer is.
 
 use super::peer::{Asked, PeerKey};
-use super::pieces::{Arriving, PieceState};
+use super::pieces::{Arriving, BlockState, PieceState, Store};
+use super::runs::Runs;
 use super::upload::RETRY_AFTER;
 use super::{Order, Output, PeerOrder, Swarm, timers};
-use crate::base::Time;
+use crate::base::{PieceBuf, Time};
 use crate::wire::peer::{BLOCK_LEN, Message};
 
 /// Verified pieces before rarest-first begins; until then any piece will do (libtorrent's `initial_picker_threshold`).
@@ -18,7 +19,10 @@ const ASKED_MAX: u8 = 2;
 impl Swarm {
     /// Gives every peer as much to do as it can take, in the order that the user chose.
     pub(super) fn fill_all(&mut self, now: Time) {
-        let mut keys: Vec<PeerKey> = self.keys().collect();
+        let mut keys: Vec<PeerKey> = self
+            .keys()
+            .filter(|&key| self.takes_more(now, key))
+            .collect();
         match self.config.peer_order {
             PeerOrder::Random => self.rng.shuffle(&mut keys),
             PeerOrder::RoundRobin if !keys.is_empty() => {
@@ -34,12 +38,23 @@ impl Swarm {
         }
     }
 
+    /// Whether something more may be asked of a peer.
+    fn takes_more(&self, now: Time, key: PeerKey) -> bool {
+        let Some(peer) = self.peer(key) else {
+            return false;
+        };
+        if !peer.is_servable() || peer.wanted_count == 0 || peer.resume_at > now {
+            return false;
+        }
+        let sources = || self.peers.iter().filter(|(_, p)| p.is_servable()).count();
+        let blocks = peer.pipeline_blocks(self.config.requests_max, &self.geometry, sources);
+        peer.asked.len() < blocks
+    }
+
     /// Asks a peer for blocks until its pipeline is full or nothing is left to ask of it.
     pub(super) fn fill(&mut self, now: Time, key: PeerKey) {
         loop {
-            let Some(peer) = self.peer(key) else { return };
-            let full = peer.asked.len() >= peer.pipeline_blocks(self.config.requests_max);
-            if full || !peer.is_servable() || peer.resume_at > now || peer.wanted_count == 0 {
+            if !self.takes_more(now, key) {
                 return;
             }
             let Some((piece, block)) = self.next_block(now, key) else {
@@ -89,35 +104,61 @@ impl Swarm {
 
     /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
     fn next_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
-        if let Some(found) = self.own_block(key) {
+        if let Some(found) = self.own_block(now, key) {
             return Some(found);
+        }
+        if self.peers[key.slot()].current.is_some() {
+            // What is left of its own piece has no buffer yet.
+            return self.shared_block(now, key);
         }
         if self.unasked_count > 0
             && let Some(piece) = self.orphan(key)
         {
             self.with_arriving(piece, |arriving| arriving.owner = Some(key));
             self.peers[key.slot()].current = Some(piece);
-            return self.own_block(key);
+            let own = self.own_block(now, key);
+            return own.or_else(|| self.shared_block(now, key));
         }
         if self.open_piece(now, key) {
-            return self.own_block(key);
+            return self.own_block(now, key);
         }
-        if self.unasked_count > 0 {
-            return self.shared_block(key);
+        if self.unasked_count > 0
+            && let Some(found) = self.shared_block(now, key)
+        {
+            return Some(found);
         }
-        self.busy_block(key)
+        if let Some(found) = self.standby_block(now, key) {
+            return Some(found);
+        }
+        self.busy_block(now, key)
     }
 
-    fn own_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    fn own_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let piece = self.peers[key.slot()].current?;
-        let block = self
-            .arriving(piece)
-            .filter(|a| a.owner == Some(key))
-            .and_then(Arriving::next_unasked);
-        if block.is_none() {
+        let is_task = |a: &Arriving| a.owner == Some(key) && a.next_unasked().is_some();
+        if !self.arriving(piece).is_some_and(is_task) {
             self.peers[key.slot()].current = None;
+            return None;
         }
-        Some((piece, block?))
+        Some((piece, self.unasked_block(now, piece)?))
+    }
+
+    /// The first unasked block of an arriving piece that has a home, or can be given one.
+    fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
+        let arriving = self.arriving(piece)?;
+        let block = arriving.next_unasked()?;
+        if arriving.has_home(block) {
+            return Some(block);
+        }
+        let Store::Runs(runs) = &arriving.store else {
+            return None;
+        };
+        let len = runs.run_len(block);
+        if let Some(buffer) = self.lend(now, len) {
+            self.with_arriving(piece, |arriving| arriving.open_run(block, buffer));
+            return Some(block);
+        }
+        self.arriving(piece)?.next_unasked_at_home()
     }
 
     /// A piece that nobody has as a task.
@@ -138,14 +179,45 @@ impl Swarm {
             self.config.order
         };
         let has = &self.peers[key.slot()].has;
-        let Some(piece) = self.picker.pick(has, order, &mut self.rng) else {
+        let suggested = self.peers[key.slot()]
+            .suggested
+            .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
+        let picked = suggested.or_else(|| self.picker.pick(has, order, &mut self.rng));
+        let Some(piece) = picked else {
             return false;
         };
-        let len = self.geometry.piece_len(piece) as usize;
+        let len = self.geometry.piece_len(piece);
+        let store = if self.is_large(len) {
+            let mut runs = Runs::new(len);
+            let Some(buffer) = self.lend(now, runs.run_len(0)) else {
+                return false;
+            };
+            runs.open(0, buffer);
+            Store::Runs(runs)
+        } else {
+            let Some(buffer) = self.lend(now, len as usize) else {
+                return false;
+            };
+            Store::Whole(buffer)
+        };
+        self.picker.remove(piece);
+        let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
+        let mut arriving = Arriving::new(store, blocks, key, place);
+        arriving.asked_at = now;
+        arriving.is_suspect = self.suspects.contains(&piece);
+        self.unasked_count += arriving.unasked_count;
+        self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
+        self.arriving.push(piece);
+        self.peers[key.slot()].current = Some(piece);
+        true
+    }
+
+    /// A buffer for what is to arrive, if our share of the pool and the pool itself allow it.
+    fn lend(&mut self, now: Time, len: usize) -> Option<PieceBuf> {
         let allowed =
             self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
         if !allowed {
-            return false;
+            return None;
         }
         let buffer = loop {
             if let Some(buffer) = self.config.pool.lend(len) {
@@ -155,58 +227,50 @@ impl Swarm {
                 self.lacks_buffer = true;
                 self.deadlines
                     .set_if_idle(timers::STARVED, now + RETRY_AFTER);
-                return false;
+                return None;
             }
         };
-        self.picker.remove(piece);
         self.arriving_bytes += len;
-        let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
-        let mut arriving = Arriving::new(buffer, blocks, key, place);
-        arriving.is_suspect = self.suspects.contains(&piece);
-        self.unasked_count += arriving.unasked_count;
-        self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
-        self.arriving.push(piece);
-        self.peers[key.slot()].current = Some(piece);
-        true
+        Some(buffer)
     }
 
     /// A block that nobody was asked for, of a piece that is another's task.
-    fn shared_block(&self, key: PeerKey) -> Option<(u32, u32)> {
-        let has = &self.peers[key.slot()].has;
-        self.arriving
-            .iter()
-            .copied()
-            .filter(|&piece| has.get(piece))
-            .find_map(|piece| {
-                let arriving = self
-                    .arriving(piece)
-                    .filter(|arriving| !arriving.is_suspect)?;
-                Some((piece, arriving.next_unasked()?))
-            })
+    fn shared_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        (0..self.arriving.len()).find_map(|at| {
+            let piece = self.arriving[at];
+            let is_suspect = |a: &Arriving| a.is_suspect;
+            if !self.peers[key.slot()].has.get(piece)
+                || self.arriving(piece).is_some_and(is_suspect)
+            {
+                return None;
+            }
+            Some((piece, self.unasked_block(now, piece)?))
+        })
     }
 
     /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
-    /// nothing to do, one block that somebody else was asked for.
-    fn busy_block(&mut self, key: PeerKey) -> Option<(u32, u32)> {
+    /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
+    fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
         if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
             return None;
         }
-        let mut busy = Vec::new();
-        for &piece in self.arriving.iter().filter(|&&piece| peer.has.get(piece)) {
-            let Some(arriving) = self.arriving(piece).filter(|a| !a.is_suspect) else {
-                continue;
+        let last = |&piece: &u32| {
+            let arriving = self.arriving(piece).filter(|a| !a.is_suspect)?;
+            let begun_at = arriving.begun_at.filter(|_| peer.has.get(piece))?;
+            // With each second in which nothing comes, one more is asked.
+            let asked_max = ASKED_MAX + now.since(arriving.progress_at).as_secs().min(30) as u8;
+            let busy = |block: &BlockState| {
+                !block.landed && block.landing.is_none() && block.asked < asked_max
             };
-            let twice =
-                |block: &super::pieces::BlockState| !block.landed && block.asked < ASKED_MAX;
-            let blocks = arriving.blocks.iter().enumerate();
-            busy.extend(
-                blocks
-                    .filter(|(_, b)| twice(b))
-                    .map(|(at, _)| (piece, at as u32)),
-            );
-        }
-        self.rng.pick(&busy).copied()
+            let block = arriving.blocks.iter().rposition(busy)?;
+            let ahead = arriving.blocks.len() as u32 - arriving.landed_count;
+            let per_block = now.since(begun_at) / arriving.landed_count.max(1);
+            let wait = per_block * ahead.min(block as u32 + 1);
+            (wait > self.answer_time * 2).then_some((wait, piece, block as u32))
+        };
+        let (_, piece, block) = self.arriving.iter().filter_map(last).max()?;
+        Some((piece, block))
     }
 
     /// A request will not be answered: its block may be asked of others.
@@ -221,7 +285,7 @@ impl Swarm {
         let Some(arriving) = self.arriving(piece).filter(|a| a.owner == Some(key)) else {
             return;
         };
-        if arriving.is_suspect {
+        if arriving.is_suspect && !arriving.is_complete() {
             self.abandon(now, piece);
         } else {
             self.with_arriving(piece, |arriving| arriving.owner = None);
@@ -238,12 +302,24 @@ impl Swarm {
     }
 
     /// Gives up what has arrived of a piece, and takes back what is asked of it.
-    fn abandon(&mut self, now: Time, piece: u32) {
-        let arriving = self.take_arriving(piece);
-        self.pieces[piece as usize] = PieceState::Missing;
-        self.arriving_bytes -= arriving.buffer.len();
-        self.config.pool.restore(arriving.buffer);
-        self.picker.insert(piece);
+    pub(super) fn abandon(&mut self, now: Time, piece: u32) {
+        let store = self.take_arriving(piece).store;
+        let mut bytes_away = store.bytes_lent();
+        let (whole, runs) = match store {
+            Store::Whole(buffer) => (Some(buffer), None),
+            Store::Runs(runs) => (None, Some(runs.into_buffers())),
+        };
+        for buffer in whole.into_iter().chain(runs.into_iter().flatten()) {
+            bytes_away -= buffer.len();
+            self.arriving_bytes -= buffer.len();
+            self.config.pool.restore(buffer);
+        }
+        if bytes_away > 0 {
+            self.pieces[piece as usize] = PieceState::Discarding(bytes_away);
+        } else {
+            self.pieces[piece as usize] = PieceState::Missing;
+            self.picker.insert(piece);
+        }
         let keys: Vec<PeerKey> = self.keys().collect();
         for key in keys {
             let peer = &mut self.peers[key.slot()];
@@ -279,6 +355,7 @@ impl Swarm {
         let peer = &mut self.peers[key.slot()];
         let asked = std::mem::take(&mut peer.asked);
         peer.current = None;
+        peer.standby = None;
         for &asked in &asked {
             self.release(asked);
         }
@@ -287,6 +364,20 @@ impl Swarm {
             let peer = &mut self.peers[key.slot()];
             asked.iter().for_each(|&asked| peer.take_back(now, asked));
         }
+    }
+
+    /// Frees what a peer was asked of one piece; it may still answer.
+    pub(super) fn take_back_piece(&mut self, now: Time, key: PeerKey, piece: u32) {
+        let peer = &mut self.peers[key.slot()];
+        let asked = std::mem::take(&mut peer.asked).into_iter();
+        let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|asked| asked.piece == piece);
+        peer.asked = kept.into();
+        peer.current.take_if(|current| *current == piece);
+        for &asked in &lost {
+            peer.take_back(now, asked);
+        }
+        lost.into_iter().for_each(|asked| self.release(asked));
+        self.disown(now, key, piece);
     }
 
     /// A peer lets its requests wait too long: they move to others, and it gets one at a time.
@@ -336,18 +427,19 @@ impl Swarm {
 pub(super) const SIDE_BYTES: usize = BLOCK_LEN as usize;
 
 impl Swarm {
-    /// Queues a piece for checking: nobody can write to it any more.
+    /// Queues a piece for checking: nobody can write to it any more. A large one is read back from disk.
     pub(super) fn check_piece(&mut self, piece: u32) {
         let arriving = self.take_arriving(piece);
         for (_, peer) in &mut self.peers {
             if peer.current == Some(piece) {
                 peer.current = None;
             }
+            peer.standby.take_if(|standby| standby.piece == piece);
         }
         self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
-        self.outputs.push_back(Output::Check {
-            piece,
-            buffer: arriving.buffer,
+        self.outputs.push_back(match arriving.store {
+            Store::Whole(buffer) => Output::Check { piece, buffer },
+            Store::Runs(_) => Output::Verify { piece },
         });
     }
 }

@@ -18,13 +18,21 @@ const DIAL: usize = 2;
 pub(super) const STARVED: usize = 3;
 /// Gives the cache back when nobody downloads from us.
 pub(super) const CACHE_IDLE: usize = 4;
+/// Asks others for pieces that wait.
+pub(super) const STANDBY: usize = 5;
+/// Tells peers of others.
+pub(super) const EXCHANGE: usize = 6;
+/// Serves others than those who take nothing.
+pub(super) const TURNS: usize = 7;
 /// Number of kinds.
-pub(super) const KINDS: usize = 5;
+pub(super) const KINDS: usize = 8;
 
 /// Silence after which a keep-alive goes out (BEP 3 says two minutes at most; others close after 120 to 180 s).
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(100);
 /// Silence after which a link is closed.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// Silence after which a link is closed that let requests wait too long.
+const DEBTOR_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How long a request that was taken back may still be answered.
 const CANCELLED_TIME: Duration = Duration::from_secs(30);
 /// Links are not looked at more often than this.
@@ -46,11 +54,18 @@ impl Swarm {
         if self.deadlines.take_due(STARVED, now) {
             self.feed_starved();
         }
+        self.hungry |= self.deadlines.take_due(STANDBY, now);
         if self.deadlines.take_due(CACHE_IDLE, now) {
             self.cache.clear();
             if self.cache.bytes() > 0 {
                 self.deadlines.set(CACHE_IDLE, now + CACHE_IDLE_AFTER);
             }
+        }
+        if self.deadlines.take_due(TURNS, now) {
+            self.serve(now);
+        }
+        if self.deadlines.take_due(EXCHANGE, now) {
+            self.tell_of_peers(now);
         }
         if self.announcer.report_is_due(now) {
             self.outputs.push_back(Output::Report);
@@ -74,7 +89,7 @@ impl Swarm {
 
     /// Dials, and arms the next dial.
     pub(super) fn arm_dial(&mut self) {
-        match self.contacts.next_due(self.is_complete()) {
+        match self.contacts.next_due(self.wants_nothing()) {
             Some(at) if self.wants_links() => self.deadlines.set(DIAL, at),
             _ => self.deadlines.clear(DIAL),
         }
@@ -86,6 +101,8 @@ impl Swarm {
         for key in keys {
             next = next.min(self.tend(now, key));
         }
+        // In the end game, more and more are asked for what does not come.
+        self.hungry |= self.picker.wanted_count() == 0 && !self.arriving.is_empty();
         if next < Time::MAX {
             self.deadlines.set(SWEEP, next.max(now + SWEEP_EVERY_MIN));
         }
@@ -103,7 +120,13 @@ impl Swarm {
         }
         peer.down.roll(now);
         peer.up.roll(now);
-        if peer.received_at + SILENCE_MAX <= now {
+        // Whoever lets us wait answers at least what we take back, unless its conn is dead.
+        let silence_max = if peer.is_snubbed {
+            DEBTOR_SILENCE_MAX
+        } else {
+            SILENCE_MAX
+        };
+        if peer.received_at + silence_max <= now {
             self.disconnect(key, Reason::Silent);
             return Time::MAX;
         }

@@ -31,7 +31,8 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
 impl Swarm {
     /// The next block to send to a peer, if its bytes are in memory; otherwise they are sent for.
     pub fn next_upload(&mut self, now: Time, key: PeerKey) -> Option<Upload> {
-        let request = *self.peer(key)?.requests.front()?;
+        let place = self.next_request(key)?;
+        let request = self.peers[key.slot()].requests[place];
         let run = self.run_of(request);
         let (buf, start) = match self.cache.lookup(run) {
             Lookup::Ready(buf, start) => (buf, start),
@@ -42,7 +43,7 @@ impl Swarm {
             }
         };
         let peer = &mut self.peers[key.slot()];
-        peer.requests.pop_front();
+        peer.requests.remove(place);
         peer.up.add(now, request.len as usize);
         peer.sent_at = now;
         let account = peer.account;
@@ -50,7 +51,8 @@ impl Swarm {
         self.ledger.account_mut(account).up_bytes += u64::from(request.len);
         self.deadlines
             .set(timers::CACHE_IDLE, now + timers::CACHE_IDLE_AFTER);
-        self.read_ahead(key);
+        self.read_ahead(key, place);
+        self.count_turn(now, key, request);
         let begin = request.begin - start;
         Some(Upload {
             request,
@@ -75,15 +77,15 @@ impl Swarm {
     fn run_len(&self, run: Run, request: BlockRequest) -> u32 {
         let rest = self.geometry.piece_len(run.piece) - run.begin;
         if run.begin.is_multiple_of(RUN_BYTES) {
-            rest.min(RUN_BYTES)
+            rest.min(RUN_BYTES).max(request.len)
         } else {
             request.len
         }
     }
 
-    fn read_ahead(&mut self, key: PeerKey) {
+    fn read_ahead(&mut self, key: PeerKey, place: usize) {
         for ahead in [READ_AHEAD_BLOCKS / 2, READ_AHEAD_BLOCKS] {
-            let Some(&request) = self.peers[key.slot()].requests.get(ahead) else {
+            let Some(&request) = self.peers[key.slot()].requests.get(place + ahead) else {
                 return;
             };
             let run = self.run_of(request);
@@ -125,7 +127,9 @@ impl Swarm {
         };
         let keys: Vec<PeerKey> = self.keys().collect();
         for key in keys {
-            if !self.peers[key.slot()].requests.front().is_some_and(inside) {
+            let next = self.next_request(key);
+            let next = next.map(|place| self.peers[key.slot()].requests[place]);
+            if !next.as_ref().is_some_and(inside) {
                 continue;
             }
             if ok {
@@ -138,7 +142,7 @@ impl Swarm {
     }
 
     /// Stops serving a peer: what it asked for is rejected, or dropped without the fast extension.
-    pub(super) fn drop_requests(&mut self, key: PeerKey) {
+    pub(super) fn drop_requests(&mut self, now: Time, key: PeerKey) {
         let peer = &mut self.peers[key.slot()];
         let requests = std::mem::take(&mut peer.requests);
         if peer.hello.fast {
@@ -146,5 +150,6 @@ impl Swarm {
                 self.send(key, Message::Reject(request));
             }
         }
+        self.end_turns(now, key);
     }
 }

@@ -101,6 +101,7 @@ impl TrackerService {
             external_ip: Some(source),
             peers: &self.peers,
             tracker_id: None,
+            warning: None,
         };
         let form = if request.is_compact {
             PeerForm::Compact

@@ -20,6 +20,8 @@ pub const VERSION_CHARS_MAX: usize = 64;
 pub enum Extension {
     /// `lt_donthave`: a piece is no longer there (BEP 54).
     DontHave,
+    /// `upload_only`: whether the sender still downloads, as one byte (libtorrent's; BEP 21 has it in the handshake).
+    UploadOnly,
     /// `ut_metadata`: the info dictionary from peers (BEP 9).
     Metadata,
     /// `ut_pex`: addresses of peers from peers (BEP 11).
@@ -27,15 +29,32 @@ pub enum Extension {
 }
 
 impl Extension {
-    const ALL: [Self; 3] = [Self::DontHave, Self::Metadata, Self::PeerExchange];
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [
+        Self::DontHave,
+        Self::UploadOnly,
+        Self::Metadata,
+        Self::PeerExchange,
+    ];
 
     /// Its name on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::DontHave => "lt_donthave",
+            Self::UploadOnly => "upload_only",
             Self::Metadata => "ut_metadata",
             Self::PeerExchange => "ut_pex",
         }
+    }
+
+    /// The number by which we want to be sent it. Each side chooses its own.
+    pub const fn id(self) -> u8 {
+        self as u8 + 1
+    }
+
+    /// The extension that we gave the number `id`.
+    pub fn from_id(id: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|extension| extension.id() == id)
     }
 }
 
@@ -88,6 +107,14 @@ impl ExtendedHandshake {
         });
         let (id, payload) = (EXTENDED_HANDSHAKE, &payload[..]);
         Message::Extended { id, payload }.encode(out);
+    }
+
+    /// The id by which the sender wants to be sent this extension, if it mentions it.
+    pub fn id_of(&self, extension: Extension) -> Option<u8> {
+        let mut messages = self.messages.iter();
+        messages
+            .find(|(known, _)| *known == extension)
+            .map(|&(_, id)| id)
     }
 
     /// Reads the payload of an extended message [`EXTENDED_HANDSHAKE`].
@@ -160,6 +187,16 @@ mod tests {
         assert_eq!(ExtendedHandshake::decode(payload), Ok(expected));
         assert_eq!(ExtendedHandshake::decode(b"le"), Err(WireError::BadValue));
         assert!(ExtendedHandshake::decode(b"").is_err());
+    }
+
+    #[test]
+    fn every_extension_is_found_by_our_number_and_0_is_the_handshake() {
+        for extension in Extension::ALL {
+            assert_eq!(Extension::from_id(extension.id()), Some(extension));
+        }
+        assert_eq!(Extension::from_id(EXTENDED_HANDSHAKE), None);
+        assert_eq!(Extension::from_id(255), None);
+        assert!(Extension::ALL.map(Extension::name).is_sorted());
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod extension;
 pub mod http;
 pub mod info_builder;
 pub mod magnet;
+pub mod metadata;
 pub mod metainfo;
 pub mod native;
 pub mod peer;
@@ -17,6 +18,8 @@ pub mod peer_decoder;
 pub mod peer_exchange;
 pub mod torrent;
 pub mod udp;
+pub mod url;
+pub mod utp;
 
 use std::fmt;
 

@@ -14,6 +14,8 @@ pub const TORRENT_BYTES_MAX: usize = 64 << 20;
 pub const TRACKERS_COUNT_MAX: usize = 256;
 /// The longest URL of a tracker; a longer one is left out.
 pub const URL_BYTES_MAX: usize = 2048;
+/// The longest comment; a longer one is left out.
+pub const COMMENT_BYTES_MAX: usize = 4096;
 
 /// A content, and the trackers that know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub struct Torrent {
     pub meta: Metainfo,
     /// The trackers in their tiers (BEP 12), each URL once; no tier is empty. At most [`TRACKERS_COUNT_MAX`] in all.
     pub tiers: Vec<Vec<String>>,
+    /// A word of the one who made it.
+    pub comment: Option<String>,
 }
 
 /// What stands beside the info dictionary in a `.torrent` file that we write.
@@ -50,9 +54,11 @@ impl Torrent {
         let dictionary = bencode::decode(bytes, Limits::METAINFO)?
             .as_dictionary()
             .ok_or(MetainfoError::Unreadable("it is no dictionary"))?;
+        let beside = Beside::find(dictionary);
         Ok(Self {
             meta: Metainfo::from_dictionary(dictionary)?,
-            tiers: tiers_of(dictionary),
+            tiers: beside.tiers(),
+            comment: beside.comment(),
         })
     }
 
@@ -112,21 +118,45 @@ pub fn tracker_url(bytes: &[u8]) -> Option<String> {
     (fits && url.bytes().all(is_plain)).then(|| url.to_owned())
 }
 
-fn tiers_of(dictionary: Dictionary<'_>) -> Vec<Vec<String>> {
-    let (mut announce, mut list) = (None, None);
-    for (key, value) in dictionary.entries() {
-        match key {
-            b"announce" => announce = Some(value),
-            b"announce-list" => list = value.as_list(),
-            _ => {}
+/// The values of the keys beside the info dictionary that count, found in one pass.
+#[derive(Default)]
+struct Beside<'a> {
+    announce: Option<Value<'a>>,
+    announce_list: Option<Value<'a>>,
+    comment: Option<Value<'a>>,
+}
+
+impl<'a> Beside<'a> {
+    fn find(dictionary: Dictionary<'a>) -> Self {
+        let mut keys = Self::default();
+        for (key, value) in dictionary.entries() {
+            let place = match key {
+                b"announce" => &mut keys.announce,
+                b"announce-list" => &mut keys.announce_list,
+                b"comment" => &mut keys.comment,
+                _ => continue,
+            };
+            *place = Some(value);
         }
+        keys
     }
-    let mut tiers = list.map_or_else(Vec::new, tiers_of_list);
-    if tiers.is_empty() {
-        let url = announce.and_then(Value::as_bytes).and_then(tracker_url);
-        tiers.extend(url.map(|url| vec![url]));
+
+    fn tiers(&self) -> Vec<Vec<String>> {
+        let list = self.announce_list.and_then(Value::as_list);
+        let mut tiers = list.map_or_else(Vec::new, tiers_of_list);
+        if tiers.is_empty() {
+            let url = self.announce.and_then(Value::as_bytes);
+            tiers.extend(url.and_then(tracker_url).map(|url| vec![url]));
+        }
+        tiers
     }
-    tiers
+
+    fn comment(&self) -> Option<String> {
+        let bytes = self.comment.and_then(Value::as_bytes)?;
+        let fits = (1..=COMMENT_BYTES_MAX).contains(&bytes.len());
+        let text = std::str::from_utf8(bytes).ok().filter(|_| fits)?;
+        Some(text.to_owned())
+    }
 }
 
 fn tiers_of_list(list: List<'_>) -> Vec<Vec<String>> {
@@ -192,6 +222,7 @@ mod tests {
         assert_eq!(file, [head.as_bytes(), &info(), b"e"].concat());
         let torrent = Torrent::from_bytes(&file).expect("valid");
         assert_eq!(torrent.tiers, tiers);
+        assert_eq!(torrent.comment.as_deref(), Some("a word"));
         assert_eq!(torrent.meta.info()[..], info());
         assert_eq!(torrent.magnet().trackers.len(), 3);
         assert_eq!(torrent.magnet().name.as_deref(), Some("a b"));

@@ -209,6 +209,25 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
+    /// Appends the options that carry path and query of the URL that the client was given: none for an empty one.
+    ///
+    /// # Panics
+    /// If it is longer than a datagram has room for; a [`TrackerUrl`](crate::wire::url::TrackerUrl) never is.
+    pub fn put_url_data(target: &str, out: &mut Vec<u8>) {
+        let start = out.len();
+        for part in target.as_bytes().chunks(usize::from(u8::MAX)) {
+            out.put_u8(OPTION_URL_DATA);
+            out.put_u8(part.len() as u8);
+            out.extend_from_slice(part);
+        }
+        assert!(out.len() - start <= OPTIONS_BYTES_MAX, "a URL is short");
+    }
+
+    /// Options that [`Self::put_url_data`] wrote.
+    pub const fn of(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     /// Path and query of the URL that the client was given, put together from its parts.
     pub fn url_data(self) -> Vec<u8> {
         let (mut url, mut reader) = (Vec::new(), Reader::new(self.0));
@@ -436,6 +455,11 @@ mod tests {
         assert!(url(&[1; OPTIONS_BYTES_MAX]).is_ok());
         let long = url(&[1; OPTIONS_BYTES_MAX + 1]);
         assert_eq!(long, Err(WireError::FrameLength));
+        for len in [0, 1, 255, 256, 1000] {
+            let (target, mut options) = ("x".repeat(len), Vec::new());
+            Options::put_url_data(&target, &mut options);
+            assert_eq!(url(&options), Ok(target.into_bytes()));
+        }
     }
 
     #[test]

@@ -207,7 +207,7 @@ fn a_share_ends_with_whom_it_served() {
     let all = lines(&ended);
     assert_eq!(
         fields_of(&all, "shared"),
-        "v event name info_hash size pieces piece_length files"
+        "v event name info_hash size pieces piece_length files have magnet torrent"
     );
     assert!(
         fields_of(&all, "seeding")

@@ -9,5 +9,6 @@ mod screen;
 mod sharing;
 mod signals;
 mod terminal;
+mod torrents;
 mod tracker;
 mod usage;

@@ -33,7 +33,7 @@ fn what_cannot_be_shared_is_named_with_the_reason() {
         &scene,
         &["empty"],
         17,
-        "share empty: there is no file in it (share a folder that has files)",
+        "share empty: there is no file in it (name a folder that has files)",
     );
     let odd = "neither a file nor a folder (links and special files cannot be shared)";
     let remedy = "rename it, replace it by a regular file, or leave it out";
@@ -128,12 +128,15 @@ fn it_says_what_is_shared_and_how_to_get_it() {
     let lines: Vec<&str> = ended.err.lines().collect();
     let shared = format!("shared  x  293 KiB  5 × 64 KiB  {}…", &hash[..8]);
     let hint = format!("get it: shoal-peer -t {} get x", scene.addr);
+    let link = format!("    or: magnet:?xt=urn:btih:{hash}&dn=x&tr=http%3A%2F%2F");
     let seeding = "seeding  x  ↑0 B/s → 0 peers · ratio 0.0";
     let first = lines
         .iter()
         .position(|line| *line == shared)
         .expect("it says so");
-    assert_eq!(lines[first..first + 3], [&shared, &hint, seeding]);
+    assert_eq!(lines[first + 1], hint);
+    assert!(lines[first + 2].starts_with(&link), "{lines:?}");
+    assert_eq!(lines[first + 3], seeding);
     assert!(
         lines
             .last()

@@ -28,10 +28,10 @@ fn hashing_is_one_line_with_a_bar() {
 }
 
 #[test]
-fn a_share_shows_its_fleet_and_leaves_three_lines() {
+fn a_share_shows_its_fleet_and_leaves_four_lines() {
     let scene = Scene::new();
     scene.file("x", &noise(300_000));
-    let mut share = shown(&scene, &["share", "-l", "127.0.0.1:0", "x"], 80);
+    let mut share = shown(&scene, &["share", "-l", "127.0.0.1:0", "x"], 300);
     let lines = share.wait_until(|lines| {
         lines
             .last()
@@ -40,23 +40,23 @@ fn a_share_shows_its_fleet_and_leaves_three_lines() {
     let hash = scene.info_hash("x");
     let shared = format!("shared  x  293 KiB  5 × 64 KiB  {}…", &hash[..8]);
     let hint = format!("get it: shoal-peer -t {} get x", scene.addr);
-    assert_eq!(
-        lines,
-        [&shared, &hint, "seeding ↑0 B/s → 0 peers · ratio 0.0"]
-    );
+    let link = format!("    or: magnet:?xt=urn:btih:{hash}&dn=x&tr=http%3A%2F%2F");
+    assert_eq!(lines[..2], [shared, hint]);
+    assert!(lines[2].starts_with(&link), "{lines:?}");
+    assert_eq!(lines[3..], ["seeding ↑0 B/s → 0 peers · ratio 0.0"]);
     let mut get = scene.start(["get", "x", "--seed", "forever", "-q", "-o", "copy"]);
     get.wait_out("copy");
     let fleet = " · fleet 1/1 complete, mean 100% · ratio 1.0";
     let lines = share.wait_until(|lines| lines.last().is_some_and(|line| line.ends_with(fleet)));
     assert!(
-        lines.len() == 3 && lines[2].starts_with("seeding ↑"),
+        lines.len() == 4 && lines[3].starts_with("seeding ↑"),
         "{lines:?}"
     );
     share.send(Signal::SIGINT);
     let (code, lines) = share.end();
-    assert_eq!((code, lines.len()), (Some(0), 3), "{lines:?}");
+    assert_eq!((code, lines.len()), (Some(0), 4), "{lines:?}");
     assert!(
-        lines[2].starts_with("served 293 KiB to 1 peer in "),
+        lines[3].starts_with("served 293 KiB to 1 peer in "),
         "{lines:?}"
     );
 }

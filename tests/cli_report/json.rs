@@ -45,7 +45,10 @@ fn json_lines_of_share_are_these_byte_for_byte() {
             Event::Shared {
                 content: 0,
                 about: about("vm.qcow2"),
-                tracker: "tr:6969".to_owned(),
+                have: 2048,
+                tracker: Some("tr:6969".to_owned()),
+                magnet: "magnet:?xt=x".to_owned(),
+                torrent: Some("vm.torrent".into()),
             },
         )
         .say(3.0, seeding(7));
@@ -58,7 +61,7 @@ fn json_lines_of_share_are_these_byte_for_byte() {
         [
             r#"{"v":1,"event":"hashing","t":1.0,"purpose":"share","done_bytes":1073741824,"size":8589934592,"bytes_per_s":1503238553,"name":"vm.qcow2"}"#,
             &format!(
-                r#"{{"v":1,"event":"shared","name":"vm.qcow2","info_hash":"{hash}","size":8589934592,"pieces":2048,"piece_length":4194304,"files":1}}"#
+                r#"{{"v":1,"event":"shared","name":"vm.qcow2","info_hash":"{hash}","size":8589934592,"pieces":2048,"piece_length":4194304,"files":1,"have":2048,"magnet":"magnet:?xt=x","torrent":"vm.torrent"}}"#
             ),
             r#"{"v":1,"event":"seeding","t":3.0,"up_bytes_per_s":851443712,"up_bytes":7,"peers":6,"complete":3,"members":40,"mean_percent":61.3,"name":"vm.qcow2"}"#,
             r#"{"v":1,"event":"summary","ok":true,"code":0,"secs":4.0,"up_bytes":7,"peers":[]}"#,

@@ -4,6 +4,7 @@
 mod json;
 mod pipe;
 mod terminal;
+mod torrent;
 
 use std::time::Duration;
 

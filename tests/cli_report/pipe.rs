@@ -65,14 +65,15 @@ fn a_pipe_gets_a_line_per_10_seconds_and_per_10_per_cent() {
 #[test]
 fn a_pipe_hears_of_serving_only_what_is_new() {
     let mut run = Run::new(PLAIN, PIPES);
-    let about = about("vm.qcow2");
-    let tracker = "tr:6969".to_owned();
     run.say(
         0.0,
         Event::Shared {
             content: 0,
-            about,
-            tracker,
+            about: about("vm.qcow2"),
+            have: 2048,
+            tracker: Some("tr:6969".to_owned()),
+            magnet: "magnet:?xt=x".to_owned(),
+            torrent: None,
         },
     );
     assert_eq!(
@@ -80,6 +81,7 @@ fn a_pipe_hears_of_serving_only_what_is_new() {
         [
             "shared  vm.qcow2  8.00 GiB  2048 × 4 MiB  4f4f4f4f…",
             "get it: shoal-peer -t tr:6969 get vm.qcow2",
+            "    or: magnet:?xt=x",
         ]
     );
     for second in 0..100 {

@@ -133,7 +133,10 @@ fn a_terminal_shows_hashing_and_serving() {
         Event::Shared {
             content: 0,
             about: about("vm.qcow2"),
-            tracker: "tr:6969".to_owned(),
+            have: 2048,
+            tracker: Some("tr:6969".to_owned()),
+            magnet: "magnet:?xt=x".to_owned(),
+            torrent: None,
         },
     )
     .say(2.0, seeding(36_077_725_286));
@@ -142,6 +145,7 @@ fn a_terminal_shows_hashing_and_serving() {
         [
             "shared  vm.qcow2  8.00 GiB  2048 × 4 MiB  4f4f4f4f…",
             "get it: shoal-peer -t tr:6969 get vm.qcow2",
+            "    or: magnet:?xt=x",
             "seeding ↑812 MiB/s → 6 peers · fleet 3/40 complete, mean 61% · ratio…",
         ]
     );

@@ -1,6 +1,6 @@
 //! Contents that are the same at every run, and whether copies are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,8 +27,11 @@ pub(crate) fn file(path: &Path, seed: u64, len: usize) -> PathBuf {
     path.to_owned()
 }
 
-/// Every file below a folder, or the one file itself, by its path; with the SHA-256 of its bytes.
-pub(crate) fn tree(path: &Path) -> BTreeMap<PathBuf, (u64, [u8; 32])> {
+/// The files below a folder, each with its length and the SHA-256 of its bytes.
+pub(crate) type Tree = BTreeMap<PathBuf, (u64, [u8; 32])>;
+
+/// Every file below a folder, or the one file itself, by its path.
+pub(crate) fn tree(path: &Path) -> Tree {
     let mut files = BTreeMap::new();
     let mut left = vec![path.to_owned()];
     while let Some(at) = left.pop() {
@@ -47,8 +50,17 @@ pub(crate) fn tree(path: &Path) -> BTreeMap<PathBuf, (u64, [u8; 32])> {
 /// Asserts that two files or folders hold the same.
 #[track_caller]
 pub(crate) fn assert_same(one: &Path, other: &Path) {
-    let (left, right) = (tree(one), tree(other));
-    assert!(left == right, "{one:?} and {other:?} differ");
+    assert_same_trees(&tree(one), &tree(other));
+}
+
+/// Asserts that two folders that were read hold the same.
+#[track_caller]
+pub(crate) fn assert_same_trees(left: &Tree, right: &Tree) {
+    let all = left.keys().chain(right.keys());
+    let differ: BTreeSet<_> = all
+        .filter(|name| left.get(*name) != right.get(*name))
+        .collect();
+    assert!(differ.is_empty(), "these differ: {differ:?}");
 }
 
 /// A content of one file that scripted peers offer.

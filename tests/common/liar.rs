@@ -7,6 +7,9 @@ use sha1::{Digest, Sha1};
 use shoal::base::InfoHash;
 use shoal::wire::native::{FrameDecoder, HelloReply, List, LookupEntry, Policy, Reply, Request};
 
+/// Bytes of the description that go into one answer.
+const CHUNK_BYTES: usize = 200_000;
+
 /// Starts one that hands out `info` as the description of `hash`, or of its own; says where it listens.
 pub(crate) fn start(info: Vec<u8>, hash: Option<InfoHash>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -48,10 +51,13 @@ fn serve(mut stream: TcpStream, info: &[u8], hash: InfoHash) {
                     seen_addr,
                 }),
                 Request::Lookup { .. } => Reply::Lookup(List::lent(&entry)),
-                Request::GetInfo { .. } => Reply::Info {
-                    total: info.len() as u32,
-                    bytes: info.into(),
-                },
+                Request::GetInfo { offset, .. } => {
+                    let rest = &info[offset as usize..];
+                    Reply::Info {
+                        total: info.len() as u32,
+                        bytes: rest[..rest.len().min(CHUNK_BYTES)].into(),
+                    }
+                }
                 other => panic!("nothing else is asked of a liar: {other:?}"),
             };
             reply.encode(head.request_id, &mut out);

@@ -5,6 +5,7 @@
 
 pub(crate) mod content;
 pub(crate) mod liar;
+#[allow(dead_code, reason = "the tests with other clients use the rest")]
 pub(crate) mod process;
 pub(crate) mod scripted;
 pub(crate) mod world;

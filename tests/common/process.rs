@@ -14,6 +14,8 @@ pub(crate) const TERM: Signal = Signal::SIGTERM;
 pub(crate) const KILL: Signal = Signal::SIGKILL;
 /// Nothing in these tests takes so long unless it hangs, even where many builds share the machine.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Lines of a program that a failed test shows.
+const LINES_SHOWN: usize = 200;
 
 #[derive(Default)]
 struct Said {
@@ -132,6 +134,19 @@ impl Running {
         self.event_where(kind, |_| true)
     }
 
+    /// Everything that was said so far: stdout, then stderr.
+    #[allow(dead_code, reason = "used where programs of others run")]
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let said = self.output.said();
+        said.out.iter().chain(&said.err).cloned().collect()
+    }
+
+    /// Whether nothing more will be said.
+    #[allow(dead_code, reason = "used where programs of others run")]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.output.said().open == 0
+    }
+
     /// Waits until the program ends by itself.
     pub(crate) fn end(mut self) -> Ended {
         let (out, err) = self.wait("end", |out, err, closed| {
@@ -185,7 +200,10 @@ impl Drop for Running {
         let _ = self.child.wait();
         if std::thread::panicking() {
             let said = self.output.said();
-            eprintln!("{} had said: {:#?} {:#?}", self.name, said.out, said.err);
+            let end =
+                |lines: &[String]| lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n");
+            let (out, err) = (end(&said.out), end(&said.err));
+            eprintln!("{} had said:\n{out}\n{err}", self.name);
         }
     }
 }

@@ -24,6 +24,9 @@ pub(crate) struct Native {
     pub(crate) id: PeerId,
 }
 
+/// Bytes of an info dictionary that go into one frame.
+const CHUNK_BYTES: usize = 512 << 10;
+
 static NEXT: AtomicUsize = AtomicUsize::new(1);
 
 fn new_id() -> PeerId {
@@ -76,14 +79,21 @@ impl Native {
         }
     }
 
-    /// Registers an info dictionary of one chunk.
+    /// Registers an info dictionary, in chunks if it is long.
     pub(crate) fn register(&mut self, info: &[u8]) -> Result<InfoHash, ErrorCode> {
-        let request = Request::Register {
+        let register = |chunk: &[u8], more| Request::Register {
             total: info.len() as u32,
-            chunk: info.into(),
-            more: false,
+            chunk: chunk.to_vec().into(),
+            more,
         };
-        match self.ask(&request) {
+        let mut rest = info;
+        while rest.len() > CHUNK_BYTES {
+            let mut out = Vec::new();
+            register(&rest[..CHUNK_BYTES], true).encode(self.last_id + 1, &mut out);
+            self.stream.write_all(&out).expect("the tracker reads");
+            rest = &rest[CHUNK_BYTES..];
+        }
+        match self.ask(&register(rest, false)) {
             Reply::Register { info_hash, .. } => Ok(info_hash),
             Reply::Error { code, .. } => Err(code),
             reply => panic!("{reply:?}"),

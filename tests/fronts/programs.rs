@@ -1,11 +1,7 @@
-//! Programs that others wrote, as clients of our tracker: Debian's aria2, python3-libtorrent and transmission-cli.
-//!
-//! What is not installed is named and not tried; where CI=true that is a failure.
+//! Programs that others wrote, as clients of our tracker.
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,64 +15,15 @@ use shoal::wire::udp::{ReplyBody, RequestBody};
 use tempfile::TempDir;
 
 use crate::client::{Udp, at_v4, start};
+use crate::foreign::{PROGRAMS, Program, Task, name_what_is_tried};
 use crate::harness::{Tracker, until};
 
-/// The interpreter that Debian's package is for.
-const PYTHON: &str = "/usr/bin/python3";
 const PIECE_LENGTH: u32 = 65536;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Program {
-    Aria2,
-    Libtorrent,
-    Transmission,
-}
-
-const PROGRAMS: [Program; 3] = [Program::Aria2, Program::Libtorrent, Program::Transmission];
-
-impl Program {
-    fn package(self) -> &'static str {
-        match self {
-            Self::Aria2 => "aria2",
-            Self::Libtorrent => "python3-libtorrent",
-            Self::Transmission => "transmission-cli",
-        }
-    }
-
-    fn is_here(self) -> bool {
-        let mut command = match self {
-            Self::Aria2 => Command::new("aria2c"),
-            Self::Libtorrent => Command::new(PYTHON),
-            Self::Transmission => Command::new("transmission-cli"),
-        };
-        match self {
-            Self::Libtorrent => command.args(["-c", "import libtorrent"]),
-            _ => command.arg("--version"),
-        };
-        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-        quiet.status().is_ok_and(|status| status.success())
-    }
-}
-
-/// Whether a program is installed. Where CI=true it has to be.
-fn is_here(program: Program) -> bool {
-    let is_here = program.is_here();
-    let may_lack = std::env::var("CI").as_deref() != Ok("true");
-    assert!(is_here || may_lack, "not installed: {}", program.package());
-    is_here
-}
 
 #[test]
 fn the_programs_that_are_tried_are_named() {
     for program in PROGRAMS {
-        let what = if is_here(program) {
-            "is tried with"
-        } else {
-            "is NOT TRIED with, for it is not installed:"
-        };
-        // Past the test harness, which would swallow it.
-        let mut err = std::io::stderr().lock();
-        writeln!(err, "the tracker {what} {}", program.package()).expect("stderr is open");
+        name_what_is_tried("the tracker", program.package(), program.is_here());
     }
 }
 
@@ -133,23 +80,15 @@ impl Scene {
         let torrent = self.folder.path().join("it.torrent");
         let log = self.folder.path().join(format!("{program:?}.{folder}.log"));
         let listen = free(ip);
-        let mut command = match program {
-            Program::Aria2 => aria2(&path, &torrent, listen.port()),
-            Program::Libtorrent => {
-                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fronts/announcer.py");
-                let mut command = Command::new(PYTHON);
-                command
-                    .arg(script)
-                    .arg(&torrent)
-                    .arg(&path)
-                    .arg(listen.to_string());
-                command
-            }
-            Program::Transmission => transmission(&path, &torrent, listen.port()),
-        };
+        let mut command = program.command(&Task {
+            torrent: torrent.to_str().expect("plain"),
+            folder: &path,
+            listen,
+            settings: r#""allow_multiple_connections_per_ip": true"#,
+        });
         let said = std::fs::File::create(&log).expect("a file");
         let also = said.try_clone().expect("a descriptor");
-        command.stdin(Stdio::piped()).stdout(said).stderr(also);
+        command.stdin(Stdio::null()).stdout(said).stderr(also);
         let child = command.spawn().expect("it starts");
         let said = log.to_string_lossy().into_owned();
         Running {
@@ -184,43 +123,6 @@ fn free(ip: IpAddr) -> SocketAddr {
     listener.local_addr().expect("bound")
 }
 
-fn aria2(folder: &Path, torrent: &Path, port: u16) -> Command {
-    let mut command = Command::new("aria2c");
-    command.args([
-        "--no-conf",
-        // It speaks to UDP trackers from its DHT's socket; it knows no node of that.
-        "--enable-dht=true",
-        "--enable-dht6=false",
-        "--bt-enable-lpd=false",
-        "--enable-peer-exchange=false",
-        "--check-integrity=true",
-        "--seed-ratio=0.0",
-        "--summary-interval=0",
-    ]);
-    let nodes = folder.with_extension("dht");
-    command
-        .arg(format!("--listen-port={port}"))
-        .arg(format!("--dht-listen-port={port}"));
-    command.arg("--dht-file-path").arg(nodes);
-    command.arg("--dir").arg(folder).arg(torrent);
-    command
-}
-
-fn transmission(folder: &Path, torrent: &Path, port: u16) -> Command {
-    let config = folder.with_extension("transmission");
-    std::fs::create_dir_all(&config).expect("a folder");
-    let settings = r#"{ "dht-enabled": false, "lpd-enabled": false, "utp-enabled": false, "pex-enabled": false }"#;
-    std::fs::write(config.join("settings.json"), settings).expect("written");
-    let mut command = Command::new("transmission-cli");
-    command.arg("--config-dir").arg(config).arg("--no-portmap");
-    command
-        .args(["--port", &port.to_string()])
-        .arg("--download-dir")
-        .arg(folder);
-    command.arg(torrent);
-    command
-}
-
 /// A program that runs, killed when it is dropped.
 struct Running {
     program: Program,
@@ -230,14 +132,10 @@ struct Running {
 }
 
 impl Running {
-    /// Asks it to leave.
-    fn leave(&mut self) {
-        drop(self.child.stdin.take());
-        if self.program == Program::Aria2 {
-            // To it, SIGTERM means to leave without a word.
-            let pid = Pid::from_raw(self.child.id() as i32);
-            kill(pid, Signal::SIGINT).expect("it runs");
-        }
+    /// Asks it to leave. To aria2, SIGTERM means to leave without a word.
+    fn leave(&self) {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        kill(pid, Signal::SIGINT).expect("it runs");
     }
 }
 
@@ -261,9 +159,9 @@ const V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::LOCALHOST);
 
 /// Each program that is here announces that it seeds, and that it leaves.
 fn come_and_go(scheme: &str) {
-    for program in PROGRAMS.into_iter().filter(|program| is_here(*program)) {
+    for program in PROGRAMS.into_iter().filter(|program| program.is_here()) {
         let scene = Scene::new(scheme, "127.0.0.1");
-        let mut running = scene.start(program, "full", V4);
+        let running = scene.start(program, "full", V4);
         until(|| scene.figures().complete == 1);
         // Transmission 3.00 ends before it has told a tracker.
         if program != Program::Transmission {
@@ -277,7 +175,7 @@ fn come_and_go(scheme: &str) {
 
 /// One program seeds, and another finds it by our tracker alone and fetches everything.
 fn find_each_other(seeder: Program, getter: Program, scheme: &str, ip: IpAddr) {
-    if !is_here(seeder) || !is_here(getter) {
+    if !seeder.is_here() || !getter.is_here() {
         return;
     }
     let host = match ip {

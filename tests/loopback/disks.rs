@@ -123,7 +123,12 @@ fn a_folder_that_cannot_be_written_is_an_io_error() {
 }
 
 /// Runs a shell script in the scratch folder, whose `"$@"` is `get image -o COPY --check`.
-fn script_around_get(world: &World, shell: &[&str], script: &str, copy: &str) -> Running {
+pub(crate) fn script_around_get(
+    world: &World,
+    shell: &[&str],
+    script: &str,
+    copy: &str,
+) -> Running {
     let get = world.peer(&["get", "image", "-o", copy, "--check"]);
     let mut command = Command::new(shell[0]);
     command.args(&shell[1..]).args(["sh", "-c", script, "sh"]);
@@ -133,12 +138,17 @@ fn script_around_get(world: &World, shell: &[&str], script: &str, copy: &str) ->
     Running::start("script", &mut command)
 }
 
+/// Whether a file system can be mounted in a mount name space of its own.
+pub(crate) fn can_mount() -> bool {
+    let mount = ["-m", "mount", "-t", "tmpfs", "none", "/mnt"];
+    let tried = Command::new("unshare").args(mount).output();
+    tried.is_ok_and(|output| output.status.success())
+}
+
 #[test]
 fn a_disk_that_fills_up_ends_a_download_which_goes_on_when_there_is_space() {
     let world = World::new();
-    let mount = ["-m", "mount", "-t", "tmpfs", "none", "/mnt"];
-    let can_mount = Command::new("unshare").args(mount).output();
-    if !can_mount.is_ok_and(|output| output.status.success()) {
+    if !can_mount() {
         println!("SKIPPED: no file system can be mounted here");
         return;
     }

@@ -194,23 +194,34 @@ fn garbage_on_the_listening_port_harms_nobody() {
 
 /// An info dictionary with whatever name and path, of one file of 4 bytes.
 fn info(name: &str, path: Option<&[&str]>) -> Vec<u8> {
+    info_of(name, path, 4, 65536, 1)
+}
+
+/// The same, of any length and in any pieces.
+fn info_of(
+    name: &str,
+    path: Option<&[&str]>,
+    len: i64,
+    piece_length: i64,
+    pieces: usize,
+) -> Vec<u8> {
     let mut info = Vec::new();
     put_dictionary(&mut info, |entries| {
         match path {
             Some(path) => put_list(entries.value(b"files"), |files| {
                 put_dictionary(files, |file| {
-                    file.int(b"length", 4);
+                    file.int(b"length", len);
                     put_list(file.value(b"path"), |parts| {
                         path.iter()
                             .for_each(|part| put_bytes(parts, part.as_bytes()));
                     });
                 });
             }),
-            None => entries.int(b"length", 4),
+            None => entries.int(b"length", len),
         }
         entries.bytes(b"name", name.as_bytes());
-        entries.int(b"piece length", 65536);
-        entries.bytes(b"pieces", &[7; 20]);
+        entries.int(b"piece length", piece_length);
+        entries.bytes(b"pieces", &vec![7; pieces * 20]);
     });
     info
 }
@@ -255,7 +266,11 @@ fn a_getter_refuses_a_hostile_description_whoever_hands_it_out() {
         assert_eq!((entries(""), entries("deep")), (1, 0), "nothing is written");
         ended
     };
-    for info in hostile_descriptions() {
+    let too_large = [
+        info_of("large", None, 4, (512 << 20) + 1, 1),
+        info_of("many", None, 131_073, 1, 131_073),
+    ];
+    for info in hostile_descriptions().into_iter().chain(too_large) {
         lied(info, None).exits(26);
     }
     lied(info("fine", None), Some(InfoHash([1; 20]))).exits(25);

@@ -3,8 +3,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announces;
 mod basics;
 mod commands;
 mod disks;
 mod failures;
 mod hostile;
+mod large;
+mod magnet;
+mod malformed;
+#[path = "../common/storm.rs"]
+mod storm;
+mod trackers;
+mod utp;

@@ -240,7 +240,12 @@ impl Model {
         families: Families,
         named: &PeerList,
     ) {
-        let only_fetching = announce.left == 0 || announce.event == AnnounceEvent::Paused;
+        // One that begins and moved nothing may say that it misses nothing because it does not know how much there is.
+        let may_be_empty = announce.event == AnnounceEvent::Started
+            && announce.uploaded == 0
+            && announce.downloaded == 0;
+        let only_fetching =
+            announce.left == 0 && !may_be_empty || announce.event == AnnounceEvent::Paused;
         let is_of_use = |ip: IpAddr| {
             is_in_reach(addr.ip(), ip)
                 && (families == Families::Both || ip.is_ipv6() == addr.is_ipv6())

@@ -112,6 +112,7 @@ fn http_replies_of_the_vectors_are_read_and_written() {
             peer("[2001:db8::1]:6881"),
         ],
         tracker_id: Some(b"t1".to_vec()),
+        warning: None,
     };
     let taken = |bytes: &[u8]| match AnnounceOutcome::decode(bytes) {
         Ok(AnnounceOutcome::Taken(reply)) => reply,

@@ -8,7 +8,7 @@ use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
 use crate::cli::{Event, ExitCode, Failure, SeedMode};
 use crate::peer::errand::{Files, Hashing, Work};
-use crate::peer::job::{Context, LEAVE_TIME_MAX};
+use crate::peer::job::{Context, LEAVE_TIME_MAX, LEAVING};
 use crate::peer::pace::Pace;
 use crate::peer::place::{disk_failure, layout};
 use crate::storage::ContentHasher;
@@ -177,6 +177,7 @@ impl Get {
             _ => {}
         }
         if cx.transfer.is_none() {
+            cx.end_search();
             // A worker may still be making the place; it is let go when it comes back.
             self.is_over = !matches!(self.stage, Stage::Preparing);
             return;
@@ -184,7 +185,7 @@ impl Get {
         if let Some(transfer) = cx.transfer {
             transfer.swarm.stop();
         }
-        cx.links.close_all(cx.job, cx.shell);
+        cx.links.close_all(cx.job, LEAVING, cx.shell);
         if matches!(self.stage, Stage::Finishing | Stage::Serving) {
             if matches!(self.stage, Stage::Serving) {
                 self.leave(cx);

@@ -1,8 +1,10 @@
 //! `get`: find, make a place, fetch, check, name; and stop without losing what is here.
 
 mod ending;
+mod search;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +39,8 @@ pub(in crate::peer) struct Get {
     place: Place,
     title: String,
     finder: Finder,
+    /// Peers that were named before there is a transfer.
+    known_peers: Vec<SocketAddr>,
     stage: Stage,
     meta: Option<Arc<Metainfo>>,
     files: Option<Arc<PartFiles>>,
@@ -99,6 +103,7 @@ impl Get {
             config,
             place,
             finder,
+            known_peers: Vec::new(),
             stage: Stage::Finding,
             meta: None,
             files: None,
@@ -175,7 +180,7 @@ impl Get {
             tag::JOIN => {
                 let Some(transfer) = cx.transfer else { return };
                 transfer.join_failed(cx.now, why);
-                if is_not_found(why) && !transfer.removed {
+                if is_not_found(why) && !transfer.removed && self.finder.is_registered() {
                     // The tracker lost it: whoever holds the description gives it back.
                     let chunk = transfer.meta.info().to_vec();
                     let total = chunk.len() as u32;
@@ -201,10 +206,11 @@ impl Get {
                     let failure = Failure::new(ExitCode::Usage, &self.title, why);
                     return self.give_up(cx, &failure.with_remedy("use --check instead"));
                 }
-                let (place, meta_of_work) = (self.place.clone(), meta.clone());
+                self.known_peers.extend(cx.end_search());
+                let place = self.place.clone();
                 cx.submit(Work::Prepare {
                     place,
-                    meta: meta_of_work,
+                    meta: meta.clone(),
                 });
                 self.meta = Some(meta);
                 self.stage = Stage::Preparing;
@@ -340,6 +346,7 @@ impl Get {
             PeerChoice::RoundRobin => PeerOrder::RoundRobin,
         };
         cx.begin_transfer(meta, Files::Part(files), have, config);
+        self.announce(cx);
         self.stage = Stage::Fetching;
         if complete {
             self.complete(cx);
@@ -425,7 +432,8 @@ impl Get {
         }
         self.checked_at = cx.now;
         let counts = cx.transfer.as_ref().map(|t| t.swarm.counts());
-        let bytes = counts.map_or(0, |counts| counts.down_bytes);
+        let searched = cx.links.searches.arrived_bytes(cx.job);
+        let bytes = counts.map_or(searched, |counts| counts.down_bytes);
         if bytes != self.moved_bytes {
             self.moved_bytes = bytes;
             self.moved_at = cx.now;

@@ -12,6 +12,7 @@ fn hello(number: u8, dialled: bool) -> Hello {
         remote,
         dialled,
         fast: true,
+        greeted_at: Time::ZERO,
     }
 }
 
@@ -23,6 +24,28 @@ fn ourselves_and_more_links_than_allowed_are_refused() {
     assert_eq!(rig.try_link(hello(100, false)), Err(Reason::Ourselves));
     rig.link(1, true);
     assert_eq!(rig.try_link(hello(2, false)), Err(Reason::Full));
+}
+
+#[test]
+fn one_address_has_only_so_many_links_except_loopback() {
+    let mut config = config();
+    config.links_per_ip_max = 3;
+    let mut rig = Rig::new(config, Bitfield::none(1));
+    for (host, admitted) in [([10, 0, 0, 1], 3), ([10, 0, 0, 2], 3), ([127, 0, 0, 1], 10)] {
+        let mut results = Vec::new();
+        for number in 0..10 {
+            let remote = (host, 40_000 + u16::from(number)).into();
+            let id = id(host[0] + host[3] * 10 + number);
+            results.push(rig.try_link(Hello {
+                id,
+                remote,
+                ..hello(number, false)
+            }));
+        }
+        assert!(results[..admitted].iter().all(Result::is_ok), "{host:?}");
+        let refused = &results[admitted..];
+        assert!(refused.iter().all(|r| *r == Err(Reason::Crowded)));
+    }
 }
 
 #[test]
@@ -209,12 +232,11 @@ fn where_a_peer_listens_is_learnt_once() {
     let mut rig = Rig::getter(1);
     let peer = rig.link(1, true);
     for port in [6881, 6882, 6883] {
-        rig.input(Input::Extended {
-            peer,
-            requests_max: None,
+        let said = Said {
             port: Some(port),
-            is_upload_only: false,
-        });
+            ..Said::default()
+        };
+        rig.input(Input::Extended { peer, said });
     }
     let links: Vec<SocketAddr> = rig.swarm.links().map(|link| link.addr).collect();
     assert_eq!(links, [addr(1)]);

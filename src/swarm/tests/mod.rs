@@ -1,7 +1,10 @@
 //! A swarm alone, told by hand what happens.
 
 mod any_order;
+mod exchange;
 mod fetching;
+mod foreign;
+mod large;
 mod linking;
 mod refusals;
 mod serving;
@@ -22,8 +25,16 @@ struct Rig {
     rest: Vec<Output>,
 }
 
+/// The id of peer `number`, a program like ours.
 fn id(number: u8) -> PeerId {
-    PeerId([number; 20])
+    PeerId::from_random([number; 12])
+}
+
+/// The id of a peer that is not of our kind.
+fn foreign_id(number: u8) -> PeerId {
+    let mut id = PeerId([number; 20]);
+    id.0[..8].copy_from_slice(b"-LT2080-");
+    id
 }
 
 /// Where peer `number` listens.
@@ -109,11 +120,21 @@ impl Rig {
 
     /// Peer `number` dialled us and has said nothing yet.
     fn link(&mut self, number: u8, fast: bool) -> PeerKey {
+        self.link_as(id(number), number, fast)
+    }
+
+    /// The same, of a peer that is not of our kind.
+    fn link_foreign(&mut self, number: u8) -> PeerKey {
+        self.link_as(foreign_id(number), number, true)
+    }
+
+    fn link_as(&mut self, id: PeerId, number: u8, fast: bool) -> PeerKey {
         let hello = Hello {
-            id: id(number),
+            id,
             remote: ([10, 0, 0, number], 40_000).into(),
             dialled: false,
             fast,
+            greeted_at: self.now,
         };
         self.try_link(hello).expect("it is welcome")
     }

@@ -27,7 +27,11 @@ fn next(rig: &mut Rig, peer: PeerKey) -> Option<BlockRequest> {
 fn a_newcomer_is_unchoked_at_once_and_served_in_its_order() {
     let mut rig = Rig::seed(3);
     let peer = rig.link(1, true);
-    assert_eq!(rig.told(peer), [Message::Unchoke]);
+    let told = rig.told(peer);
+    assert!(matches!(
+        told[..],
+        [Message::Suggest { .. }, Message::Unchoke]
+    ));
     for index in [2, 0, 1] {
         request(&mut rig, peer, block(index, 1));
     }
@@ -191,7 +195,8 @@ fn a_choke_rejects_what_waits() {
     assert_eq!(rig.told(waiter), []);
     rig.told(holder);
     rig.pass(11 * SECOND);
-    assert_eq!(rig.told(waiter), [Message::Unchoke]);
+    let told = [Message::Suggest { piece: 0 }, Message::Unchoke];
+    assert_eq!(rig.told(waiter), told);
     assert_eq!(
         rig.told(holder),
         [Message::Choke, Message::Reject(block(0, 0))]
@@ -203,5 +208,55 @@ fn a_choke_rejects_what_waits() {
         rig.told(holder),
         [Message::Unchoke],
         "a free slot is given at once"
+    );
+}
+
+#[test]
+fn what_only_serves_asks_nobody_and_parts_from_seeds() {
+    let mut here = Bitfield::none(3);
+    here.set(0);
+    let mut upload_only = config();
+    upload_only.is_upload_only = true;
+    let mut rig = Rig::new(upload_only, here);
+    let half = rig.link(1, true);
+    rig.receive(half, Message::HaveNone);
+    rig.receive(half, Message::Have { piece: 1 });
+    rig.receive(half, Message::Unchoke);
+    rig.pass(60 * SECOND);
+    assert_eq!(rig.told(half), [Message::Unchoke], "it wants nothing");
+    request(&mut rig, half, block(0, 0));
+    assert_eq!(next(&mut rig, half), None, "it must be read first");
+    rig.load_all();
+    assert_eq!(next(&mut rig, half), Some(block(0, 0)));
+    let whole = rig.link(2, true);
+    rig.receive(whole, Message::HaveAll);
+    assert_eq!(rig.closed, [(whole, Reason::BothComplete)]);
+    let wants_peers = |output: &Output| matches!(output, Output::WantPeers);
+    assert!(!rig.rest.iter().any(wants_peers));
+}
+
+#[test]
+fn those_who_take_nothing_do_not_keep_others_waiting() {
+    let mut rig = Rig::seed(3);
+    rig.swarm.config.turns_max = 2;
+    let greedy = [rig.sink(1), rig.sink(2)];
+    for peer in greedy {
+        request(&mut rig, peer, block(0, 0));
+        request(&mut rig, peer, block(0, 1));
+    }
+    rig.load_all();
+    uploads(&mut rig);
+    let patient = rig.sink(3);
+    request(&mut rig, patient, block(1, 0));
+    assert!(uploads(&mut rig).is_empty(), "two are served");
+    rig.pass(Duration::from_millis(50));
+    assert_eq!(uploads(&mut rig), [patient], "they take nothing");
+    assert_eq!(next(&mut rig, patient), None, "it must be read first");
+    rig.load_all();
+    assert_eq!(next(&mut rig, patient), Some(block(1, 0)));
+    assert_eq!(
+        next(&mut rig, greedy[0]),
+        Some(block(0, 0)),
+        "they still may"
     );
 }

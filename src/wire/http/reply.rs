@@ -30,6 +30,8 @@ pub struct AnnounceReply {
     pub peers: Vec<AnnouncedPeer>,
     /// What the client sends along the next time.
     pub tracker_id: Option<Vec<u8>>,
+    /// What the tracker has to say to the user although it took the announce. Not to be shown unescaped.
+    pub warning: Option<String>,
 }
 
 /// The same, as a tracker writes it.
@@ -47,6 +49,8 @@ pub struct AnnounceBody<'a> {
     pub peers: &'a PeerList,
     /// What the client sends along the next time.
     pub tracker_id: Option<&'a [u8]>,
+    /// What the tracker has to say to the user although it took the announce.
+    pub warning: Option<&'a str>,
 }
 
 impl AnnounceBody<'_> {
@@ -82,6 +86,9 @@ impl AnnounceBody<'_> {
             }
             if let Some(tracker_id) = self.tracker_id {
                 entries.bytes(b"tracker id", tracker_id);
+            }
+            if let Some(warning) = self.warning {
+                entries.bytes(b"warning message", warning.as_bytes());
             }
         });
     }
@@ -132,6 +139,7 @@ impl AnnounceReply {
             external_ip: self.external_ip,
             peers: &self.peers.iter().collect(),
             tracker_id: self.tracker_id.as_deref(),
+            warning: self.warning.as_deref(),
         };
         body.put(form, out);
     }
@@ -147,6 +155,10 @@ impl AnnounceReply {
                 b"incomplete" => reply.swarm.incomplete = number(value)?,
                 b"external ip" => reply.external_ip = value.as_bytes().and_then(ip),
                 b"tracker id" => reply.tracker_id = value.as_bytes().map(<[u8]>::to_vec),
+                b"warning message" => {
+                    let text = value.as_bytes().map(String::from_utf8_lossy);
+                    reply.warning = text.map(Cow::into_owned);
+                }
                 b"peers" => match value.as_list() {
                     Some(list) => reply.peers.extend(list.filter_map(peer)),
                     None => read_records(text(value)?, false, &mut reply.peers)?,
@@ -369,7 +381,8 @@ mod tests {
                 peer_at("10.0.0.2:1"),
                 peer_at("[2001:db8::1]:9"),
             ],
-            tracker_id: None,
+            tracker_id: Some(b"t".to_vec()),
+            warning: Some("be kind".to_owned()),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The command line of `shoal-peer`: every form it takes, and every refusal.
 #![allow(clippy::unwrap_used)]
 
+mod torrents;
+
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -256,19 +258,37 @@ fn every_command_of_the_help_runs() {
         .skip(1)
         .take_while(|line| !line.is_empty())
         .filter_map(|line| {
-            line.strip_prefix("  ")?
+            let usage = line
+                .strip_prefix("  ")
+                .filter(|usage| !usage.starts_with(' '))?;
+            let is_operand = |word: &&str| word.starts_with(|c: char| c == '[' || c.is_uppercase());
+            let operands = usage
                 .split(' ')
-                .find(|word| !word.is_empty())
+                .find(|word| word.is_empty() || is_operand(word))?;
+            usage.split(operands).next().map(str::trim)
         })
         .collect();
     assert_eq!(
         commands,
-        ["share", "get", "ls", "status", "verify", "rm", "help"]
+        [
+            "share",
+            "get",
+            "ls",
+            "status",
+            "verify",
+            "rm",
+            "seed",
+            "torrent create",
+            "torrent show",
+            "torrent export",
+            "help",
+        ]
     );
     for command in commands {
-        for words in [&[command][..], &[command, "a"], &[command, "a", "b"]] {
+        for operands in [&[][..], &["a"], &["a", "b"]] {
+            let words: Vec<&str> = command.split(' ').chain(operands.iter().copied()).collect();
             // It runs or refuses, but never falls through.
-            let _ = parse(words, TRACKER);
+            let _ = parse(&words, TRACKER);
         }
     }
 }
@@ -458,6 +478,12 @@ fn any_words_run_show_or_are_refused() {
     let vocabulary = [
         "get",
         "share",
+        "torrent",
+        "create",
+        "show",
+        "seed",
+        "--tracker",
+        "x.torrent",
         "ls",
         "status",
         "verify",

@@ -1,0 +1,194 @@
+//! Whom to serve which piece next.
+//!
+//! Many peers are unchoked and ask; few are served at a time. A *turn* is one piece for one peer: it is finished before
+//! the next begins, so that pieces are whole somewhere else as early as possible and are passed on from there. With
+//! everybody served at once, each piece would be in many places in part and in none whole.
+//!
+//! It owns the turns and the count of how often each piece was handed out. Requests stay with their peers.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::peer::PeerKey;
+use super::{Output, Policy, Swarm, timers};
+use crate::base::Time;
+use crate::wire::peer::{BlockRequest, Message};
+
+/// How long a turn is kept for a peer that has not asked for the rest of its piece.
+const TURN_IDLE_MAX: Duration = Duration::from_millis(50);
+/// How long a turn keeps others waiting whose peer takes nothing: it does not read, or its pieces come from a slow disk.
+const TURN_STALL_TIME: Duration = Duration::from_millis(50);
+/// Whoever waits longer than this comes first, however much it has (others' requests time out after 20 to 25 s).
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// One piece for one peer.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    peer: PeerKey,
+    piece: u32,
+    sent_bytes: u32,
+    used_at: Time,
+}
+
+/// The turns, and what was handed out.
+#[derive(Debug, Default)]
+pub(super) struct Service {
+    turns: Vec<Turn>,
+    /// How often each piece was handed out or promised.
+    spread: Vec<u16>,
+}
+
+impl Service {
+    /// No turns yet, of a content of `piece_count` pieces.
+    pub(super) fn new(piece_count: u32) -> Self {
+        Self {
+            turns: Vec::new(),
+            spread: vec![0; piece_count as usize],
+        }
+    }
+
+    fn turn_of(&self, peer: PeerKey) -> Option<usize> {
+        self.turns.iter().position(|turn| turn.peer == peer)
+    }
+}
+
+impl Swarm {
+    /// Which of a peer's requests is answered next, if it is its turn.
+    pub(super) fn next_request(&self, key: PeerKey) -> Option<usize> {
+        let requests = &self.peer(key)?.requests;
+        match self.config.policy {
+            Policy::Fair => (!requests.is_empty()).then_some(0),
+            Policy::Fleet => {
+                let turn = self.service.turns[self.service.turn_of(key)?];
+                requests.iter().position(|r| r.piece == turn.piece)
+            }
+        }
+    }
+
+    /// A request came, or one fewer waits, or somebody left: gives the turns that are free.
+    pub(super) fn serve(&mut self, now: Time) {
+        if self.config.policy != Policy::Fleet {
+            return;
+        }
+        while self.active_turn_count(now) < self.config.turns_max {
+            let Some(key) = self.next_waiter(now) else {
+                return;
+            };
+            self.begin_turn(now, key);
+        }
+        self.deadlines
+            .set_if_idle(timers::TURNS, now + TURN_STALL_TIME);
+    }
+
+    /// Ends the turns of which nothing will come, and counts those that go on.
+    fn active_turn_count(&mut self, now: Time) -> usize {
+        let mut active = 0;
+        let peers = &self.peers;
+        self.service.turns.retain(|turn| {
+            let peer = &peers[turn.peer.slot()];
+            if peer.requests.iter().any(|r| r.piece == turn.piece) {
+                active += usize::from(now.since(turn.used_at) < TURN_STALL_TIME);
+                return true;
+            }
+            peer.requests.is_empty() && now.since(turn.used_at) < TURN_IDLE_MAX
+        });
+        active
+    }
+
+    /// The peer that is served next: whoever waits too long, then who has the fewest pieces, then who waits longest.
+    fn next_waiter(&self, now: Time) -> Option<PeerKey> {
+        let waits = |key: &PeerKey| {
+            !self.peers[key.slot()].requests.is_empty() && self.service.turn_of(*key).is_none()
+        };
+        self.keys().filter(waits).min_by_key(|key| {
+            let peer = &self.peers[key.slot()];
+            let overdue = now.since(peer.asks_since) > WAIT_MAX;
+            let pieces = if overdue { 0 } else { peer.has.count() };
+            (Reverse(overdue), pieces, peer.asks_since)
+        })
+    }
+
+    fn begin_turn(&mut self, now: Time, key: PeerKey) {
+        let peer = &mut self.peers[key.slot()];
+        let piece = peer.requests.front().expect("it waits").piece;
+        if peer
+            .promised
+            .take_if(|promised| *promised == piece)
+            .is_none()
+        {
+            let spread = &mut self.service.spread[piece as usize];
+            *spread = spread.saturating_add(1);
+        }
+        self.service.turns.push(Turn {
+            peer: key,
+            piece,
+            sent_bytes: 0,
+            used_at: now,
+        });
+        self.promise(key);
+        self.wake(key);
+    }
+
+    /// There may be something to send to a peer.
+    pub(super) fn wake(&mut self, key: PeerKey) {
+        let last = self.outputs.back();
+        if !matches!(last, Some(Output::Upload { peer }) if *peer == key) {
+            self.outputs.push_back(Output::Upload { peer: key });
+        }
+    }
+
+    /// A block of a turn went out; the turn ends with the piece.
+    pub(super) fn count_turn(&mut self, now: Time, key: PeerKey, request: BlockRequest) {
+        let Some(at) = self.service.turn_of(key) else {
+            return;
+        };
+        let turn = &mut self.service.turns[at];
+        turn.sent_bytes += request.len;
+        turn.used_at = now;
+        if turn.sent_bytes >= self.geometry.piece_len(turn.piece) {
+            self.service.turns.remove(at);
+            self.peers[key.slot()].asks_since = now;
+        }
+        self.serve(now);
+    }
+
+    /// A link is going: its turns end.
+    pub(super) fn service_lost(&mut self, key: PeerKey) {
+        self.service.turns.retain(|turn| turn.peer != key);
+    }
+
+    /// A peer is no longer served.
+    pub(super) fn end_turns(&mut self, now: Time, key: PeerKey) {
+        self.service.turns.retain(|turn| turn.peer != key);
+        self.serve(now);
+    }
+
+    /// Tells a peer which piece it should ask for next, if we have everything: the one that was handed out least, so
+    /// that no piece goes out twice before all went out once.
+    pub(super) fn promise(&mut self, key: PeerKey) {
+        let peer = &self.peers[key.slot()];
+        if self.config.policy != Policy::Fleet || !self.is_complete() || !peer.hello.fast {
+            return;
+        }
+        if peer.has.is_all() || peer.promised.is_some_and(|piece| !peer.has.get(piece)) {
+            return;
+        }
+        let offset = self.rng.below(self.have.len() as usize) as u32;
+        let peer = &self.peers[key.slot()];
+        let rank = |&piece: &u32| {
+            let spread = self.service.spread[piece as usize];
+            (spread, self.picker.availability(piece))
+        };
+        let lacked = (offset..self.have.len()).chain(0..offset);
+        let Some(piece) = lacked
+            .filter(|&piece| !peer.has.get(piece))
+            .min_by_key(rank)
+        else {
+            return;
+        };
+        let spread = &mut self.service.spread[piece as usize];
+        *spread = spread.saturating_add(1);
+        self.peers[key.slot()].promised = Some(piece);
+        self.send(key, Message::Suggest { piece });
+    }
+}

@@ -1,0 +1,54 @@
+"""A libtorrent session with one torrent: a file or a magnet link, a folder, where to listen; settings beside its own.
+
+Says what happens, one alert per line, by the name of its kind. Leaves its swarm at SIGINT or SIGTERM, and ends when it
+is killed.
+"""
+
+import json
+import signal
+import sys
+
+import libtorrent
+
+torrent, folder, listen, settings = sys.argv[1:5]
+leaves = False
+
+
+def leave(_signal, _frame):
+    global leaves
+    leaves = True
+
+
+signal.signal(signal.SIGINT, leave)
+signal.signal(signal.SIGTERM, leave)
+session = libtorrent.session({
+    "listen_interfaces": listen,
+    "alert_mask": libtorrent.alert.category_t.all_categories & ~libtorrent.alert.category_t.picker_log_notification,
+    "alert_queue_size": 1_000_000,
+    "enable_dht": False,
+    "enable_lsd": False,
+    "enable_natpmp": False,
+    "enable_upnp": False,
+    **json.loads(settings),
+})
+if torrent.startswith("magnet:"):
+    params = libtorrent.parse_magnet_uri(torrent)
+else:
+    params = libtorrent.add_torrent_params()
+    params.ti = libtorrent.torrent_info(torrent)
+params.save_path = folder
+params.flags &= ~libtorrent.torrent_flags.auto_managed
+params.flags &= ~libtorrent.torrent_flags.paused
+handle = session.add_torrent(params)
+has_left = False
+# One that leaves before the answer to its first announce has come leaves without a word.
+is_known = not handle.trackers()
+while True:
+    if leaves and is_known and not has_left:
+        # Trackers are told in the background, until this program is killed.
+        handle.pause()
+        has_left = True
+    for alert in session.pop_alerts():
+        print(type(alert).__name__, alert.message(), flush=True)
+        is_known = is_known or isinstance(alert, libtorrent.tracker_reply_alert)
+    session.wait_for_alert(100)
