@@ -387,7 +387,7 @@ impl Service for PeerService {
                 Some(dial) => (remote, Some(dial)),
                 None => return Admission::Refuse,
             },
-            Origin::Accepted { remote, .. } => (remote, None),
+            Origin::Accepted { remote } => (remote, None),
         };
         if self
             .links
