@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::network::Side;
 use super::{Event, Simulation};
 
+/// How often nodes may be lost.
+const LOSSES_EVERY: Duration = Duration::from_secs(1);
 /// How long a crashed node is away, at least.
 const AWAY_TIME_MIN: Duration = Duration::from_millis(500);
 
@@ -23,6 +25,23 @@ impl Simulation {
             let after = self.random_within(self.scenario.fault_span);
             self.schedule(after, Event::Crash);
         }
+        if self.scenario.loss_percent_per_minute > 0 {
+            self.schedule(LOSSES_EVERY, Event::Losses);
+        }
+    }
+
+    /// Each node that fetches is lost with the probability that falls to a second.
+    pub(super) fn lose_some(&mut self) {
+        for node in self.scenario.first_getter()..self.nodes.len() {
+            let is_hit = self.rng.below(60 * 100) < self.scenario.loss_percent_per_minute;
+            let is_fetching = self.nodes[node].is_up && self.nodes[node].completed_at.is_none();
+            if is_hit && is_fetching {
+                self.stop(node);
+                self.outcome.is_lost[node] = true;
+                self.unfinished_count -= 1;
+            }
+        }
+        self.schedule(LOSSES_EVERY, Event::Losses);
     }
 
     /// A conn that carries a link and was not struck yet.

@@ -15,10 +15,14 @@ mod faults;
 mod figures;
 mod network;
 mod node;
+mod outcome;
+mod paths;
 mod queue;
 mod scenario;
 mod tracker;
 mod verdict;
+mod watch;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,8 +32,10 @@ use crate::swarm::Run;
 pub use figures::Figures;
 use network::{Conn, Side, Wire};
 use node::Node;
+pub use outcome::{Life, Outcome};
+use paths::Racks;
 use queue::{Queue, Scheduled};
-pub use scenario::{Life, Outcome, Scenario};
+pub use scenario::Scenario;
 use tracker::{Answer, Question, Tracker};
 
 /// Something that will happen.
@@ -84,6 +90,8 @@ enum Event {
     Silence,
     /// One node that fetches crashes, and comes back.
     Crash,
+    /// Some nodes that fetch are lost, maybe.
+    Losses,
     /// A node that has everything leaves.
     Leave { node: usize },
 }
@@ -101,6 +109,7 @@ pub struct Simulation {
     block_count: u64,
     /// Long blocks that were cut short: their ends never arrive.
     cut_blocks: BTreeSet<u64>,
+    racks: Racks,
     tracker: Tracker,
     outcome: Outcome,
     /// Nodes that never had everything.
@@ -130,6 +139,7 @@ impl Simulation {
     }
 
     fn new(scenario: Scenario) -> Self {
+        scenario.check();
         let mut rng = Rng::new(scenario.seed);
         let nodes: Vec<Node> = (0..scenario.node_count())
             .map(|index| Node::new(index, &scenario, &mut rng))
@@ -139,12 +149,13 @@ impl Simulation {
             rng,
             now: Time::ZERO,
             queue: Queue::new(),
-            outcome: Outcome::new(nodes.len()),
+            outcome: Outcome::new(nodes.len(), scenario.rack_count),
             unfinished_count: nodes.len(),
             nodes,
             conns: Vec::new(),
             block_count: 0,
             cut_blocks: BTreeSet::new(),
+            racks: Racks::new(&scenario),
             tracker,
             finished_at: None,
             scenario,
@@ -229,6 +240,7 @@ impl Simulation {
             Event::Reset => self.reset_one(),
             Event::Silence => self.silence_one(),
             Event::Crash => self.crash_one(),
+            Event::Losses => self.lose_some(),
             Event::Leave { node } => self.stop(node),
         }
     }

@@ -98,10 +98,16 @@ pub struct Config {
     pub policy: Policy,
     /// Pieces that are sent at a time.
     pub turns_max: usize,
+    /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
+    pub suggests: bool,
+    /// Whether the last blocks are asked for twice.
+    pub end_game: bool,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links that we look for; beyond them we take what comes.
+    pub links_wanted: usize,
     /// Links at a time to one IP address that is not loopback.
     pub links_per_ip_max: usize,
     /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
@@ -130,8 +136,11 @@ impl Config {
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
             turns_max: 1,
+            suggests: true,
+            end_game: true,
             requests_max: 256,
             links_max: 80,
+            links_wanted: 40,
             links_per_ip_max: 20,
             exchange: true,
             upload_slots_max: 32,

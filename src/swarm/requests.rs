@@ -253,7 +253,8 @@ impl Swarm {
     /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
     fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
-        if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
+        let all_asked = self.picker.wanted_count() == 0 && self.unasked_count == 0;
+        if !self.config.end_game || !all_asked || !peer.asked.is_empty() {
             return None;
         }
         let last = |&piece: &u32| {

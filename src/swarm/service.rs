@@ -177,7 +177,8 @@ impl Swarm {
     /// that no piece goes out twice before all went out once.
     pub(super) fn promise(&mut self, key: PeerKey) {
         let peer = &self.peers[key.slot()];
-        if self.config.policy != Policy::Fleet || !self.is_complete() || !peer.hello.fast {
+        let suggests = self.config.suggests && self.config.policy == Policy::Fleet;
+        if !suggests || !self.is_complete() || !peer.hello.fast {
             return;
         }
         if peer.has.is_all() || peer.promised.is_some_and(|piece| !peer.has.get(piece)) {
