@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::network::Side;
+use super::trace::Name;
 use super::{Event, Simulation};
 
 /// How often nodes may be lost.
@@ -60,6 +61,7 @@ impl Simulation {
                 Side::Acceptor
             };
             let end = *self.conns[conn].end(side);
+            self.tell(end.node, format_args!("loses a conn, which is cut"));
             self.close(conn, side);
             let peer = end.key.expect("only conns with links are struck");
             self.input(end.node, crate::swarm::Input::Disconnected { peer });
@@ -69,6 +71,12 @@ impl Simulation {
     pub(super) fn silence_one(&mut self) {
         if let Some(conn) = self.some_conn() {
             self.conns[conn].is_silent = true;
+            let [one, other] =
+                [Side::Dialler, Side::Acceptor].map(|side| self.conns[conn].end(side).node);
+            self.tell(
+                one,
+                format_args!("hears nothing any more of {}, nor it of it", Name(other)),
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::trace::Name;
 use super::{Event, Simulation};
 use crate::base::{PeerId, Time};
 use crate::swarm::{Hello, Input, PeerKey, Reason};
@@ -336,6 +337,7 @@ impl Simulation {
         };
         match self.nodes[node].swarm.connect(self.now, hello) {
             Ok(key) => {
+                self.tell(node, format_args!("is linked to {}", Name(other)));
                 self.conns[conn].end_mut(side).key = Some(key);
                 self.nodes[node].link(key, conn, side);
                 self.watch_links(node);
@@ -344,6 +346,7 @@ impl Simulation {
                 }
             }
             Err(reason) => {
+                self.tell(node, format_args!("refuses {}: {reason}", Name(other)));
                 self.note(node, reason);
                 self.close(conn, side);
             }

@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::network::{Side, Wire, addr_of};
+use super::network::{Side, Wire, addr_of, node_at};
 use super::outcome::Life;
+use super::trace::Name;
 use super::tracker::Question;
 use super::watch::Watch;
 use super::{Event, Scenario, Simulation};
@@ -67,7 +68,7 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(index: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
+    pub(super) fn new(index: usize, scenario: &Scenario, rng: &mut Rng, notes: bool) -> Self {
         let is_seed = index < scenario.first_getter();
         let pieces = scenario.geometry().piece_count();
         let have = if is_seed {
@@ -79,7 +80,7 @@ impl Node {
         random[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
         random[11] = index as u8;
         let id = PeerId::from_random(random);
-        let (swarm, pool) = new_swarm(index, id, have, scenario, rng.next_u64());
+        let (swarm, pool) = new_swarm(index, id, have, scenario, rng.next_u64(), notes);
         Self {
             id,
             addr: addr_of(index, scenario.rack_of(index)),
@@ -165,6 +166,7 @@ fn new_swarm(
     have: Bitfield,
     scenario: &Scenario,
     seed: u64,
+    notes: bool,
 ) -> (Swarm, BufferPool) {
     let pool = BufferPool::phantom(scenario.pool_bytes);
     let mut config = Config::new(id, seed, pool.clone());
@@ -173,6 +175,7 @@ fn new_swarm(
     config.links_max = scenario.links_max;
     config.upload_slots_max = scenario.upload_slots_max;
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
+    config.notes = notes;
     config.policy = scenario.policy;
     config.end_game = scenario.end_game;
     config.suggests = scenario.seeds_suggest;
@@ -200,11 +203,19 @@ impl Simulation {
         node.lacked_bytes = missing.sum();
         node.life += 1;
         node.is_up = true;
-        (node.swarm, node.pool) = new_swarm(index, node.id, have.clone(), &self.scenario, seed);
+        (node.swarm, node.pool) = new_swarm(
+            index,
+            node.id,
+            have.clone(),
+            &self.scenario,
+            seed,
+            self.trace.is_on(),
+        );
         if node.swarm.is_complete() && node.completed_at.is_none() {
             node.completed_at = Some(self.now);
             self.unfinished_count -= 1;
         }
+        self.tell(index, format_args!("starts with {} pieces", have.count()));
         self.outcome.started_at[index].get_or_insert(self.now);
         self.watch_links(index);
         self.ask(index, Question::Join(have));
@@ -219,6 +230,7 @@ impl Simulation {
     /// Does what a node wants done, until it wants nothing more.
     pub(super) fn settle(&mut self, node: usize) {
         loop {
+            self.tell_notes(node);
             while let Some(output) = self.nodes[node].swarm.poll_output() {
                 self.act(node, output);
             }
@@ -241,8 +253,9 @@ impl Simulation {
     fn act(&mut self, node: usize, output: Output) {
         match output {
             Output::Open { peer } => self.tell_possession(node, peer),
-            Output::Send { peer, message } => self.tell(node, peer, message),
+            Output::Send { peer, message } => self.send_message(node, peer, message),
             Output::Broadcast { piece } => {
+                self.tell(node, format_args!("has piece {piece}"));
                 for (conn, side) in self.nodes[node].conns() {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
@@ -260,6 +273,9 @@ impl Simulation {
             Output::Disconnect { peer, reason } => {
                 if let Some(link) = self.nodes[node].link_of(peer) {
                     self.note(node, reason);
+                    if let Some(other) = self.other_end(node, peer) {
+                        self.tell(node, format_args!("parts from {}: {reason}", Name(other)));
+                    }
                     self.close(link.conn, link.side);
                     let gone = Input::Disconnected { peer };
                     self.nodes[node].swarm.handle_input(self.now, gone);
@@ -271,7 +287,9 @@ impl Simulation {
                 self.ask(node, Question::Report(pieces));
             }
             Output::WantPeers => self.ask(node, Question::WantPeers),
-            Output::Accuse { addr, .. } => {
+            Output::Accuse { addr, piece } => {
+                let other = Name(node_at(addr));
+                self.tell(node, format_args!("bans {other} for piece {piece}"));
                 self.note_accused(node, addr);
                 self.ask(node, Question::Accuse(addr));
             }
@@ -281,6 +299,7 @@ impl Simulation {
     }
 
     fn completed(&mut self, node: usize) {
+        self.tell(node, format_args!("has everything"));
         if self.nodes[node].completed_at.replace(self.now).is_none() {
             self.unfinished_count -= 1;
         }
@@ -309,7 +328,7 @@ impl Simulation {
         self.send(link.conn, link.side, what);
     }
 
-    fn tell(&mut self, node: usize, peer: PeerKey, message: Message<'static>) {
+    fn send_message(&mut self, node: usize, peer: PeerKey, message: Message<'static>) {
         let Some(link) = self.nodes[node].link_of(peer) else {
             return;
         };
@@ -317,6 +336,7 @@ impl Simulation {
             let after = self.now.since(joined_at);
             self.outcome.first_request_after[node].get_or_insert(after);
         }
+        self.tell_message(node, peer, &message);
         self.send(link.conn, link.side, Wire::Message(message));
     }
 
@@ -427,6 +447,7 @@ impl Simulation {
             return;
         }
         self.note_life(index);
+        self.tell(index, format_args!("is gone"));
         for (conn, side) in self.nodes[index].conns() {
             self.close(conn, side);
         }

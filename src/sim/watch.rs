@@ -56,6 +56,10 @@ impl Simulation {
     pub(super) fn note_judged(&mut self, index: usize, piece: u32, is_wrong: bool) {
         let watch = &mut self.nodes[index].watch;
         let spoilers = watch.spoilers.remove(&piece).unwrap_or_default();
+        if is_wrong {
+            let what = format_args!("finds piece {piece} wrong, spoilt by nodes {spoilers:?}");
+            self.trace.tell(self.now, index, what);
+        }
         for spoiler in spoilers.into_iter().filter(|_| is_wrong) {
             let failed = watch.failed_by.entry(spoiler).or_default();
             *failed += 1;

@@ -25,6 +25,7 @@ mod invariants;
 mod landing;
 mod ledger;
 mod links;
+mod notes;
 mod peer;
 mod picker;
 mod pieces;
@@ -50,6 +51,7 @@ pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
+pub use notes::{Decision, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use upload::Upload;
@@ -61,6 +63,7 @@ use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
+use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
 use service::Service;
@@ -116,6 +119,8 @@ pub struct Config {
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether decisions are noted: see [`Swarm::poll_note`].
+    pub notes: bool,
     /// Whether what is missing stays missing (BEP 21): only what is here is served.
     pub is_upload_only: bool,
 }
@@ -145,6 +150,7 @@ impl Config {
             exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            notes: false,
             is_upload_only: false,
         }
     }
@@ -395,6 +401,7 @@ pub struct Swarm {
     hungry: bool,
     turn: usize,
     outputs: VecDeque<Output>,
+    notes: Notes,
 }
 
 impl Swarm {
@@ -412,6 +419,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            notes: Notes::new(config.notes),
             service: Service::new(have.len()),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,

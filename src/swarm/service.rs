@@ -126,8 +126,9 @@ impl Swarm {
             let spread = &mut self.service.spread[piece as usize];
             *spread = spread.saturating_add(1);
         }
-        let sent = &mut self.service.sent[piece as usize];
-        *sent = sent.saturating_add(1);
+        let sent = self.service.sent[piece as usize];
+        self.service.sent[piece as usize] = sent.saturating_add(1);
+        self.note_served(now, key, piece, sent);
         self.service.turns.push(Turn {
             peer: key,
             piece,

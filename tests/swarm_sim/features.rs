@@ -1,8 +1,10 @@
 //! What a scenario may ask for does what it says: uplinks, downlinks, racks, free riders, losses.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
-use shoal::sim::Scenario;
+use shoal::sim::{Scenario, Simulation};
 use shoal::swarm::Policy;
 
 use crate::{SECOND, last, run, run_undisturbed, seeds};
@@ -124,4 +126,27 @@ fn the_time_of_who_joins_late_counts_from_then_on() {
     let times = outcome.times(scenario.contributors());
     assert_eq!(times.len(), 4);
     assert!(times.iter().all(|&time| time < 4.0), "{times:?}");
+}
+
+#[test]
+fn a_trace_tells_who_asks_whom_for_what_and_why_and_changes_nothing() {
+    let scenario = Scenario {
+        poisoner_count: 1,
+        check_every: 0,
+        ..Scenario::default()
+    };
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let heard = Rc::clone(&lines);
+    let traced = Simulation::run_traced(&scenario, move |line| {
+        heard.borrow_mut().push(line.to_owned());
+    });
+    assert_eq!(traced, Simulation::run(&scenario));
+    let lines = lines.borrow();
+    let tells = |what: &str| lines.iter().any(|line| line.contains(what));
+    assert!(tells("n2: is a getter with 10485760 bytes/s up, in rack 0"));
+    assert!(tells("n2: n0 is asked for piece"));
+    assert!(tells(": suggested") && tells("next in order") && tells("any of the first"));
+    assert!(tells("n0: n2 is served piece"));
+    assert!(tells("n2: bans n1 for piece"));
+    assert!(tells("n2: has everything"));
 }

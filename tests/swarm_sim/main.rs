@@ -1,6 +1,7 @@
 //! Whole swarms in the simulator: everybody finishes, whatever goes wrong, and nobody honest pays for it.
 //!
-//! A failure prints the scenario that replays it. `SHOAL_SEED=n` runs only seed `n` of the tests that go through many.
+//! A failure prints the scenario and the command that replays it. `SHOAL_SEED=n` runs only seed `n` of the tests that go
+//! through many, and `SHOAL_TRACE=1` prints an account of each run: when, who, what, why.
 
 mod features;
 mod random;
@@ -17,7 +18,16 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Runs a scenario and asserts what is asked of every run: all finish, and no honest node is banned or accused.
 fn run(scenario: &Scenario) -> Outcome {
     println!("{scenario:?}");
-    let outcome = Simulation::run(scenario);
+    let thread = std::thread::current();
+    println!(
+        "again: SHOAL_SEED={} SHOAL_TRACE=1 cargo test --test swarm_sim -- --exact --nocapture {}",
+        scenario.seed,
+        thread.name().unwrap_or_default(),
+    );
+    let outcome = match std::env::var("SHOAL_TRACE") {
+        Ok(_) => Simulation::run_traced(scenario, |line| println!("{line}")),
+        Err(_) => Simulation::run(scenario),
+    };
     assert_eq!(outcome.waiting(), [0; 0], "these never had everything");
     for node in 0..scenario.node_count() {
         if !scenario.poisoners().contains(&node) {
