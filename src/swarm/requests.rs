@@ -3,6 +3,7 @@
 //! A piece is the task of one peer, so that its sender is known if it is wrong. Others help only when no piece is
 //! left to begin, or when no buffer is.
 
+use super::notes::Why;
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, BlockState, PieceState, Store};
 use super::runs::Runs;
@@ -77,6 +78,7 @@ impl Swarm {
             block,
             at: now,
         });
+        self.note_asked(key, piece, block);
         self.send(key, Message::Request(self.geometry.block(piece, block)));
     }
 
@@ -104,6 +106,7 @@ impl Swarm {
 
     /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
     fn next_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        self.notes.because(Why::Rest);
         if let Some(found) = self.own_block(now, key) {
             return Some(found);
         }
@@ -116,6 +119,7 @@ impl Swarm {
         {
             self.with_arriving(piece, |arriving| arriving.owner = Some(key));
             self.peers[key.slot()].current = Some(piece);
+            self.notes.because(Why::Orphan);
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
         }
@@ -125,11 +129,13 @@ impl Swarm {
         if self.unasked_count > 0
             && let Some(found) = self.shared_block(now, key)
         {
+            self.notes.because(Why::Shared);
             return Some(found);
         }
         if let Some(found) = self.standby_block(now, key) {
             return Some(found);
         }
+        self.notes.because(Why::EndGame);
         self.busy_block(now, key)
     }
 
@@ -200,6 +206,13 @@ impl Swarm {
             };
             Store::Whole(buffer)
         };
+        self.notes.because(match suggested {
+            Some(_) => Why::Suggested,
+            None if first => Why::First,
+            None => Why::Next {
+                holders: self.picker.availability(piece),
+            },
+        });
         self.picker.remove(piece);
         let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
         let mut arriving = Arriving::new(store, blocks, key, place);
@@ -270,7 +283,8 @@ impl Swarm {
     /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
     fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
-        if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
+        let all_asked = self.picker.wanted_count() == 0 && self.unasked_count == 0;
+        if !self.config.end_game || !all_asked || !peer.asked.is_empty() {
             return None;
         }
         let last = |&piece: &u32| {
@@ -401,6 +415,7 @@ impl Swarm {
     /// A peer lets its requests wait too long: they move to others, and it gets one at a time.
     pub(super) fn snub(&mut self, now: Time, key: PeerKey) {
         self.counts.stall_count += 1;
+        self.note_snubbed(key);
         let requests: Vec<_> = self.peers[key.slot()]
             .asked
             .iter()
