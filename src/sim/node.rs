@@ -1,6 +1,6 @@
 //! One node: a swarm, its uplink, its workers, and what it told us of itself.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::network::{Side, Wire, node_at};
 use super::scenario::Life;
 use super::tracker::Question;
 use super::{Event, Scenario, Simulation};
-use crate::base::{Bitfield, BufferPool, PeerId, PieceBuf, Rng, Time, Verdict};
+use crate::base::{Bitfield, BufferPool, Digest20, PeerId, PieceBuf, Rng, Time, Verdict};
 use crate::swarm::{Config, Input, Output, PeerKey, Run, Swarm, Upload};
 use crate::wire::peer::{BlockRequest, Message};
 
@@ -59,8 +59,8 @@ pub(super) struct Node {
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
     sending: Option<Sending>,
-    /// Runs on its disk whose bytes are wrong.
-    spoilt_runs: BTreeSet<Run>,
+    /// Runs on its disk in which bytes are wrong, and the blocks that hold them.
+    spoilt_runs: BTreeMap<Run, Vec<u32>>,
     timer_at: Option<Time>,
     spin_count: u32,
     pub joined_at: Option<Time>,
@@ -99,7 +99,7 @@ impl Node {
             links: Vec::new(),
             ready: VecDeque::new(),
             sending: None,
-            spoilt_runs: BTreeSet::new(),
+            spoilt_runs: BTreeMap::new(),
             timer_at: None,
             spin_count: 0,
             joined_at: None,
@@ -220,7 +220,7 @@ impl Simulation {
             // The nodes are members of one tracker, and never ask to be told.
             Output::Exchange { .. } => {}
             Output::Upload { peer } => self.nodes[node].make_ready(peer),
-            Output::Check { piece, buffer } => {
+            Output::Check { piece, buffer, .. } => {
                 let checked = Event::Checked {
                     node,
                     life,
@@ -238,7 +238,7 @@ impl Simulation {
                 };
                 self.schedule(WRITE_TIME, written);
             }
-            Output::Verify { piece } => {
+            Output::Verify { piece, .. } => {
                 self.schedule(CHECK_TIME, Event::Verified { node, life, piece });
             }
             Output::Load { run, buffer } => {
@@ -394,11 +394,13 @@ impl Simulation {
         } else {
             Verdict::Good
         };
+        let digests = self.digests(piece, buffer.spoilt());
         self.input(
             node,
             Input::Checked {
                 piece,
                 verdict,
+                digests,
                 buffer,
             },
         );
@@ -410,7 +412,9 @@ impl Simulation {
             return;
         }
         if buffer.is_spoilt() {
-            node.spoilt_runs.insert(run);
+            let offsets = buffer.spoilt().iter();
+            let begins = offsets.map(|offset| run.begin + offset).collect();
+            node.spoilt_runs.insert(run, begins);
         } else {
             node.spoilt_runs.remove(&run);
         }
@@ -430,16 +434,36 @@ impl Simulation {
         if self.nodes[node].life != life {
             return;
         }
-        let is_wrong = self.nodes[node]
-            .spoilt_runs
-            .iter()
-            .any(|run| run.piece == piece);
-        let verdict = if is_wrong {
-            Verdict::Wrong
-        } else {
+        let runs = self.nodes[node].spoilt_runs.iter();
+        let of_piece = runs.filter(|(run, _)| run.piece == piece);
+        let spoilt: Vec<u32> = of_piece.flat_map(|(_, begins)| begins).copied().collect();
+        let verdict = if spoilt.is_empty() {
             Verdict::Good
+        } else {
+            Verdict::Wrong
         };
-        self.input(node, Input::Verified { piece, verdict });
+        let digests = self.digests(piece, &spoilt);
+        self.input(
+            node,
+            Input::Verified {
+                piece,
+                verdict,
+                digests,
+            },
+        );
+    }
+
+    /// Stands for the digests of a piece's blocks, of which those that begin at `spoilt` are wrong.
+    fn digests(&self, piece: u32, spoilt: &[u32]) -> Vec<Digest20> {
+        if self.scenario.poisoner_count == 0 {
+            return Vec::new();
+        }
+        let geometry = self.scenario.geometry();
+        let digest = |block| {
+            let begin = geometry.block(piece, block).begin;
+            [u8::from(spoilt.contains(&begin)); 20]
+        };
+        (0..geometry.block_count(piece)).map(digest).collect()
     }
 
     pub(super) fn loaded(&mut self, node: usize, life: u32, run: Run, buffer: PieceBuf) {

@@ -112,9 +112,13 @@ impl Swarm {
             return self.shared_block(now, key);
         }
         if self.unasked_count > 0
-            && let Some(piece) = self.orphan(key)
+            && let Some(piece) = self.orphan(now, key)
         {
-            self.with_arriving(piece, |arriving| arriving.owner = Some(key));
+            let is_on_parole = self.is_on_parole(key);
+            self.with_arriving(piece, |arriving| {
+                arriving.owner = Some(key);
+                arriving.is_exclusive = is_on_parole && arriving.landed_count == 0;
+            });
             self.peers[key.slot()].current = Some(piece);
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
@@ -161,13 +165,60 @@ impl Swarm {
         self.arriving(piece)?.next_unasked_at_home()
     }
 
-    /// A piece that nobody has as a task.
-    fn orphan(&self, key: PeerKey) -> Option<u32> {
+    /// A piece that nobody has as a task. Whoever is on parole goes on with what another began only if nobody else can.
+    fn orphan(&self, now: Time, key: PeerKey) -> Option<u32> {
         let has = &self.peers[key.slot()].has;
+        let is_on_parole = self.is_on_parole(key);
         self.arriving.iter().copied().find(|&piece| {
-            let orphan = |a: &Arriving| a.owner.is_none() && a.unasked_count > 0;
+            let orphan = |a: &Arriving| {
+                let is_for_us = !is_on_parole
+                    || a.landed_count == 0
+                    || !self.has_other_source(now, key, piece, |other| !self.is_on_parole(other));
+                a.owner.is_none() && a.unasked_count > 0 && is_for_us
+            };
             has.get(piece) && self.arriving(piece).is_some_and(orphan)
         })
+    }
+
+    /// Whether another peer of some kind could be asked for a piece now.
+    pub(super) fn has_other_source(
+        &self,
+        now: Time,
+        key: PeerKey,
+        piece: u32,
+        is_of_kind: impl Fn(PeerKey) -> bool,
+    ) -> bool {
+        self.keys().any(|other| {
+            let peer = &self.peers[other.slot()];
+            let is_ready = peer.is_servable() && !peer.is_snubbed && peer.resume_at <= now;
+            other != key && is_ready && peer.has.get(piece) && is_of_kind(other)
+        })
+    }
+
+    /// Which missing piece to ask of a peer: a suspect one that others sent, the one that it suggested, or by the order.
+    fn choose_piece(&mut self, now: Time, key: PeerKey, order: Order) -> Option<u32> {
+        let barred = if self.suspects.is_empty() {
+            Vec::new()
+        } else if let Some(piece) = self.suspect_to_ask(key) {
+            return Some(piece);
+        } else {
+            self.suspects_not_to_ask(now, key)
+        };
+        let peer = &self.peers[key.slot()];
+        let suggested = peer.suggested.filter(|piece| {
+            peer.has.get(*piece) && self.picker.is_wanted(*piece) && !barred.contains(piece)
+        });
+        if suggested.is_some() {
+            return suggested;
+        }
+        if barred.is_empty() {
+            return self.picker.pick(&peer.has, order, &mut self.rng);
+        }
+        let mut allowed = peer.has.clone();
+        barred.into_iter().for_each(|piece| {
+            allowed.clear(piece);
+        });
+        self.picker.pick(&allowed, order, &mut self.rng)
     }
 
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
@@ -178,12 +229,7 @@ impl Swarm {
         } else {
             self.config.order
         };
-        let has = &self.peers[key.slot()].has;
-        let suggested = self.peers[key.slot()]
-            .suggested
-            .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
-        let picked = suggested.or_else(|| self.picker.pick(has, order, &mut self.rng));
-        let Some(piece) = picked else {
+        let Some(piece) = self.choose_piece(now, key, order) else {
             return false;
         };
         let len = self.geometry.piece_len(piece);
@@ -204,7 +250,8 @@ impl Swarm {
         let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
         let mut arriving = Arriving::new(store, blocks, key, place);
         arriving.asked_at = now;
-        arriving.is_suspect = self.suspects.contains(&piece);
+        arriving.is_suspect = self.suspects.contains(piece);
+        arriving.is_exclusive = arriving.is_suspect || self.is_on_parole(key);
         self.unasked_count += arriving.unasked_count;
         self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
         self.arriving.push(piece);
@@ -237,11 +284,14 @@ impl Swarm {
 
     /// A block that nobody was asked for, of a piece that is another's task.
     fn shared_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        if self.is_on_parole(key) {
+            return None;
+        }
         (0..self.arriving.len()).find_map(|at| {
             let piece = self.arriving[at];
-            let is_suspect = |a: &Arriving| a.is_suspect;
+            let is_exclusive = |a: &Arriving| a.is_exclusive;
             if !self.peers[key.slot()].has.get(piece)
-                || self.arriving(piece).is_some_and(is_suspect)
+                || self.arriving(piece).is_some_and(is_exclusive)
             {
                 return None;
             }
@@ -289,7 +339,10 @@ impl Swarm {
         if arriving.is_suspect && !arriving.is_complete() {
             self.abandon(now, piece);
         } else {
-            self.with_arriving(piece, |arriving| arriving.owner = None);
+            self.with_arriving(piece, |arriving| {
+                arriving.owner = None;
+                arriving.is_exclusive = false;
+            });
         }
     }
 
@@ -437,10 +490,16 @@ impl Swarm {
             }
             peer.standby.take_if(|standby| standby.piece == piece);
         }
-        self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
-        self.outputs.push_back(match arriving.store {
-            Store::Whole(buffer) => Output::Check { piece, buffer },
-            Store::Runs(_) => Output::Verify { piece },
+        let (store, sent) = arriving.into_sent();
+        let digests = self.digests_wanted(piece, &sent);
+        self.pieces[piece as usize] = PieceState::Checking(sent);
+        self.outputs.push_back(match store {
+            Store::Whole(buffer) => Output::Check {
+                piece,
+                buffer,
+                digests,
+            },
+            Store::Runs(_) => Output::Verify { piece, digests },
         });
     }
 }
