@@ -261,11 +261,13 @@ impl Swarm {
 
     /// A buffer for what is to arrive, if our share of the pool and the pool itself allow it.
     fn lend(&mut self, now: Time, len: usize) -> Option<PieceBuf> {
-        let allowed =
-            self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
-        if !allowed {
-            self.lacks_room = true;
-            return None;
+        while self.arriving_bytes > 0 && self.arriving_bytes + len > self.config.arriving_bytes_max
+        {
+            let Some(piece) = self.forsaken() else {
+                self.lacks_room = true;
+                return None;
+            };
+            self.abandon(now, piece);
         }
         let buffer = loop {
             if let Some(buffer) = self.config.pool.lend(len) {
@@ -282,13 +284,28 @@ impl Swarm {
         Some(buffer)
     }
 
+    /// The arriving piece of which least is here, of those that nobody can complete any more: their holders left.
+    fn forsaken(&self) -> Option<u32> {
+        if self.unasked_count == 0 || self.peers.iter().any(|(_, peer)| peer.has.is_all()) {
+            return None;
+        }
+        let landed = |&piece: &u32| {
+            let arriving = self.arriving(piece).expect("it is in the list");
+            let is_lost = !arriving.is_complete() && self.picker.availability(piece) == 0;
+            (is_lost && arriving.store.bytes_lent() > 0).then_some((arriving.landed_count, piece))
+        };
+        let (_, piece) = self.arriving.iter().filter_map(landed).min()?;
+        Some(piece)
+    }
+
     /// A block that nobody was asked for, of a piece that is another's task.
     fn shared_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         if self.is_on_parole(key) {
             return None;
         }
         (0..self.arriving.len()).find_map(|at| {
-            let piece = self.arriving[at];
+            // A buffer may have been made free by giving up a piece of the list.
+            let piece = *self.arriving.get(at)?;
             let is_exclusive = |a: &Arriving| a.is_exclusive;
             if !self.peers[key.slot()].has.get(piece)
                 || self.arriving(piece).is_some_and(is_exclusive)

@@ -414,6 +414,41 @@ fn arriving_pieces_stay_within_their_share_and_a_larger_one_comes_alone() {
 }
 
 #[test]
+fn a_piece_whose_holders_left_makes_room_for_one_that_can_be_had() {
+    let mut config = config();
+    config.arriving_bytes_max = PIECE_LEN as usize;
+    let mut rig = Rig::new(config, Bitfield::none(2));
+    let gone = rig.holder(1, &[0]);
+    let first = rig.asked(gone)[0];
+    rig.land(gone, first);
+    rig.input(Input::Disconnected { peer: gone });
+    for (number, piece) in [(2, 1), (3, 0)] {
+        let holder = rig.holder(number, &[piece]);
+        let asked = rig.asked(holder);
+        assert_eq!(asked.len(), 4, "all of {piece}");
+        asked.into_iter().for_each(|block| rig.land(holder, block));
+        assert_eq!(rig.judge(true), 1);
+    }
+    assert!(rig.swarm.is_complete());
+}
+
+#[test]
+fn a_piece_that_somebody_still_has_keeps_its_room() {
+    let mut config = config();
+    config.arriving_bytes_max = PIECE_LEN as usize;
+    let mut rig = Rig::new(config, Bitfield::none(2));
+    let holder = rig.holder(1, &[0]);
+    let asked = rig.asked(holder);
+    rig.land(holder, asked[0]);
+    rig.receive(holder, Message::Choke);
+    let other = rig.holder(2, &[1]);
+    assert_eq!(rig.asked(other).len(), 0);
+    rig.receive(holder, Message::Unchoke);
+    (1..4).for_each(|at| rig.land(holder, asked[at]));
+    assert_eq!(rig.judge(true), 1);
+}
+
+#[test]
 fn a_piece_that_cannot_be_written_is_said_and_stays_missing() {
     let mut rig = Rig::getter(1);
     let peer = rig.source(1);

@@ -148,6 +148,19 @@ impl Rig {
         key
     }
 
+    /// Peer `number` has these pieces, and serves us.
+    fn holder(&mut self, number: u8, pieces: &[u32]) -> PeerKey {
+        let key = self.link(number, true);
+        let mut has = Bitfield::none(self.swarm.have().len());
+        for &piece in pieces {
+            has.set(piece);
+        }
+        let bytes = has.as_bytes();
+        self.receive(key, Message::Bitfield { bytes });
+        self.receive(key, Message::Unchoke);
+        key
+    }
+
     /// Peer `number` has nothing, and wants something.
     fn sink(&mut self, number: u8) -> PeerKey {
         let key = self.link(number, true);
