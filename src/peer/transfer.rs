@@ -273,6 +273,9 @@ impl Transfer {
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }
+        while let Some(note) = self.swarm.poll_note() {
+            log::trace!("{note}");
+        }
     }
 
     fn check(&self, piece: u32, buffer: PieceBuf, digests: Digests, shell: &mut Shell) {

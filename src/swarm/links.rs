@@ -99,8 +99,6 @@ impl fmt::Display for Reason {
 
 /// Silence after which a conn gives way to a new one of the same peer, whoever dialled it.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
-/// Links that we look for; beyond them we take what comes.
-const LINKS_WANTED: usize = 40;
 
 impl Swarm {
     /// A conn has finished its handshakes: a new link, or the reason why there is none.
@@ -317,15 +315,19 @@ impl Swarm {
 
     /// Whether we look for more links.
     pub(super) fn wants_links(&self) -> bool {
-        self.peers.len() < LINKS_WANTED.min(self.config.links_max)
+        self.peers.len() < self.links_wanted()
+    }
+
+    fn links_wanted(&self) -> usize {
+        self.config.links_wanted.min(self.config.links_max)
     }
 
     /// Whether more contacts would help.
     pub(super) fn lacks_peers(&self) -> bool {
         let links = self.peers.len();
         !self.wants_nothing()
-            && links < LINKS_WANTED
-            && links + self.contacts.open_count(false) < LINKS_WANTED
+            && links < self.links_wanted()
+            && links + self.contacts.open_count(false) < self.links_wanted()
     }
 
     /// Bans who sent a wrong piece, closes its link if there is one, and accuses it before the tracker.

@@ -15,6 +15,7 @@
 
 mod announcer;
 mod cache;
+mod choice;
 mod choker;
 mod contacts;
 mod exchange;
@@ -25,6 +26,7 @@ mod invariants;
 mod landing;
 mod ledger;
 mod links;
+mod notes;
 mod peer;
 mod picker;
 mod pieces;
@@ -51,6 +53,7 @@ pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
+pub use notes::{Decision, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use suspects::{Digests, Proof};
@@ -65,6 +68,7 @@ use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
+use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
 use service::Service;
@@ -103,10 +107,16 @@ pub struct Config {
     pub policy: Policy,
     /// Pieces that are sent at a time.
     pub turns_max: usize,
+    /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
+    pub suggests: bool,
+    /// Whether the last blocks are asked for twice.
+    pub end_game: bool,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links that we look for; beyond them we take what comes.
+    pub links_wanted: usize,
     /// Links at a time to one IP address that is not loopback.
     pub links_per_ip_max: usize,
     /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
@@ -115,6 +125,8 @@ pub struct Config {
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether decisions are noted: see [`Swarm::poll_note`].
+    pub notes: bool,
     /// Whether what is missing stays missing (BEP 21): only what is here is served.
     pub is_upload_only: bool,
 }
@@ -135,12 +147,16 @@ impl Config {
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
             turns_max: 1,
+            suggests: true,
+            end_game: true,
             requests_max: 256,
             links_max: 80,
+            links_wanted: 40,
             links_per_ip_max: 20,
             exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            notes: false,
             is_upload_only: false,
         }
     }
@@ -401,6 +417,7 @@ pub struct Swarm {
     hungry: bool,
     turn: usize,
     outputs: VecDeque<Output>,
+    notes: Notes,
 }
 
 impl Swarm {
@@ -418,6 +435,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            notes: Notes::new(config.notes),
             service: Service::new(have.len()),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,

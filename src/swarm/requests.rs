@@ -3,16 +3,15 @@
 //! A piece is the task of one peer, so that its sender is known if it is wrong. Others help only when no piece is
 //! left to begin, or when no buffer is.
 
+use super::notes::Why;
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, BlockState, PieceState, Store};
 use super::runs::Runs;
 use super::upload::RETRY_AFTER;
-use super::{Order, Output, PeerOrder, Swarm, timers};
+use super::{Output, PeerOrder, Swarm, timers};
 use crate::base::{PieceBuf, Time};
 use crate::wire::peer::{BLOCK_LEN, Message};
 
-/// Verified pieces before rarest-first begins; until then any piece will do (libtorrent's `initial_picker_threshold`).
-const RANDOM_FIRST_PIECES: u32 = 4;
 /// Requests for one block at a time, in the end game.
 const ASKED_MAX: u8 = 2;
 
@@ -77,6 +76,7 @@ impl Swarm {
             block,
             at: now,
         });
+        self.note_asked(key, piece, block);
         self.send(key, Message::Request(self.geometry.block(piece, block)));
     }
 
@@ -104,6 +104,7 @@ impl Swarm {
 
     /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
     fn next_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        self.notes.because(Why::Rest);
         if let Some(found) = self.own_block(now, key) {
             return Some(found);
         }
@@ -120,6 +121,7 @@ impl Swarm {
                 arriving.is_exclusive = is_on_parole && arriving.landed_count == 0;
             });
             self.peers[key.slot()].current = Some(piece);
+            self.notes.because(Why::Orphan);
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
         }
@@ -129,11 +131,13 @@ impl Swarm {
         if self.unasked_count > 0
             && let Some(found) = self.shared_block(now, key)
         {
+            self.notes.because(Why::Shared);
             return Some(found);
         }
         if let Some(found) = self.standby_block(now, key) {
             return Some(found);
         }
+        self.notes.because(Why::EndGame);
         self.busy_block(now, key)
     }
 
@@ -195,41 +199,9 @@ impl Swarm {
         })
     }
 
-    /// Which missing piece to ask of a peer: a suspect one that others sent, the one that it suggested, or by the order.
-    fn choose_piece(&mut self, now: Time, key: PeerKey, order: Order) -> Option<u32> {
-        let barred = if self.suspects.is_empty() {
-            Vec::new()
-        } else if let Some(piece) = self.suspect_to_ask(key) {
-            return Some(piece);
-        } else {
-            self.suspects_not_to_ask(now, key)
-        };
-        let peer = &self.peers[key.slot()];
-        let suggested = peer.suggested.filter(|piece| {
-            peer.has.get(*piece) && self.picker.is_wanted(*piece) && !barred.contains(piece)
-        });
-        if suggested.is_some() {
-            return suggested;
-        }
-        if barred.is_empty() {
-            return self.picker.pick(&peer.has, order, &mut self.rng);
-        }
-        let mut allowed = peer.has.clone();
-        barred.into_iter().for_each(|piece| {
-            allowed.clear(piece);
-        });
-        self.picker.pick(&allowed, order, &mut self.rng)
-    }
-
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
     fn open_piece(&mut self, now: Time, key: PeerKey) -> bool {
-        let first = self.have.count() < RANDOM_FIRST_PIECES;
-        let order = if first {
-            Order::Random
-        } else {
-            self.config.order
-        };
-        let Some(piece) = self.choose_piece(now, key, order) else {
+        let Some((piece, why)) = self.choose_piece(now, key) else {
             return false;
         };
         let len = self.geometry.piece_len(piece);
@@ -246,6 +218,7 @@ impl Swarm {
             };
             Store::Whole(buffer)
         };
+        self.notes.because(why);
         self.picker.remove(piece);
         let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
         let mut arriving = Arriving::new(store, blocks, key, place);
@@ -320,7 +293,8 @@ impl Swarm {
     /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
     fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
-        if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
+        let all_asked = self.picker.wanted_count() == 0 && self.unasked_count == 0;
+        if !self.config.end_game || !all_asked || !peer.asked.is_empty() {
             return None;
         }
         let last = |&piece: &u32| {
@@ -454,6 +428,7 @@ impl Swarm {
     /// A peer lets its requests wait too long: they move to others, and it gets one at a time.
     pub(super) fn snub(&mut self, now: Time, key: PeerKey) {
         self.counts.stall_count += 1;
+        self.note_snubbed(key);
         let requests: Vec<_> = self.peers[key.slot()]
             .asked
             .iter()

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::notes::Why;
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, Store};
 use super::{Swarm, timers};
@@ -70,6 +71,7 @@ impl Swarm {
             (share * arriving.blocks.len() as u32) >> 8
         });
         self.peers[key.slot()].standby = Some(Standby { piece, from });
+        self.notes.because(Why::Waiting);
         self.rest_of_standby(key)
     }
 

@@ -7,6 +7,7 @@
 //! Invariants: `oldest_first` holds each piece of `failures` once, and `digest_count` is the number of their digests.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 use super::pieces::{Sender, Sent};
 use super::{PeerKey, Swarm};
@@ -56,6 +57,16 @@ pub enum Proof {
     },
     /// Too many pieces were wrong of which it was one of the senders.
     Record,
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SoleSender => f.write_str("it sent all of it"),
+            Self::Block { block, .. } => write!(f, "it sent block {block} otherwise than it is"),
+            Self::Record => f.write_str("too much was wrong of which it sent a part"),
+        }
+    }
 }
 
 /// A block that somebody sent.
@@ -251,10 +262,6 @@ impl Swarm {
         if let [sender] = sent.senders[..] {
             return self.ban(sender, piece, Proof::SoleSender);
         }
-        log::trace!(
-            "piece {piece} is wrong, from {} senders: one other is to send it",
-            sent.senders.len()
-        );
         if digests.is_empty() {
             return self.distrust(&sent.senders, piece);
         }
