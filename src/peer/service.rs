@@ -300,6 +300,7 @@ impl PeerService {
                     piece,
                     buffer,
                     verdict,
+                    digests,
                 },
                 Some(transfer),
             ) => {
@@ -309,14 +310,26 @@ impl PeerService {
                     Input::Checked {
                         piece,
                         verdict,
+                        digests,
                         buffer,
                     },
                 );
                 Outcome::Judged { good }
             }
-            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
+            (
+                Outcome::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                },
+                Some(transfer),
+            ) => {
                 let good = matches!(verdict, crate::base::Verdict::Good);
-                let verified = Input::Verified { piece, verdict };
+                let verified = Input::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                };
                 transfer.swarm.handle_input(now, verified);
                 Outcome::Judged { good }
             }
