@@ -15,7 +15,9 @@ use super::transfer::{News, Transfer};
 use super::wire_link::Links;
 use crate::base::Time;
 use crate::cli::{self, ExitCode, Failure, Summary};
-use crate::reactor::{Admission, Closed, Command, ConnId, Origin, Outbox, Service, Signal};
+use crate::reactor::{
+    Admission, Closed, Command, ConnId, Direction, Origin, Outbox, Service, Signal,
+};
 
 /// How long an orderly end may take after the first signal.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
@@ -332,7 +334,7 @@ impl Service for PeerService {
                 Some(dial) => (remote, Some(dial)),
                 None => return Admission::Refuse,
             },
-            Origin::Accepted { remote, .. } => (remote, None),
+            Origin::Accepted { remote } => (remote, None),
         };
         if self
             .links
@@ -474,7 +476,7 @@ impl Service for PeerService {
 
     fn handle_timeout(&mut self, now: Time) {
         self.shell.tracker.client.handle_timeout(now);
-        self.links.expire(now, &mut self.shell);
+        self.links.expire(now, &mut self.transfers, &mut self.shell);
         for transfer in self.transfers.iter_mut().flatten() {
             transfer.handle_timeout(now, &mut self.shell);
         }
@@ -521,6 +523,10 @@ impl Service for PeerService {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    fn budget(&mut self, now: Time, conn: ConnId, direction: Direction) -> usize {
+        self.links.budget(now, conn, direction, &mut self.transfers)
     }
 
     fn poll_command(&mut self) -> Option<Command> {

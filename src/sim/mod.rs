@@ -11,6 +11,7 @@
 //! 3. a node sends one block at a time, at the rate of its uplink;
 //! 4. a crashed node's timers, workers and conns are dead: what was scheduled for them misses.
 
+mod encoded;
 mod faults;
 mod figures;
 mod network;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::encoded::Decoders;
 use super::trace::Name;
 use super::{Event, Simulation};
 use crate::base::{PeerId, Time};
@@ -100,6 +101,8 @@ pub(super) struct Conn {
     ends: [End; 2],
     pub latency: Duration,
     pub is_silent: bool,
+    /// Where everything is encoded: what decodes it.
+    pub decoders: Option<Box<Decoders>>,
 }
 
 impl Conn {
@@ -152,11 +155,16 @@ impl Simulation {
             conn_free_at: Time::ZERO,
         };
         let conn = self.conns.len();
+        let pieces = self.scenario.geometry().piece_count();
         self.outcome.dial_count += 1;
         self.conns.push(Conn {
             ends: [end(node), end(other)],
             latency,
             is_silent: false,
+            decoders: self
+                .scenario
+                .is_encoded
+                .then(|| Decoders::new(pieces).into()),
         });
         self.conns[conn].end_mut(Side::Acceptor).is_open = false;
         self.schedule(latency * 2, Event::Opened { conn });
@@ -252,6 +260,7 @@ impl Simulation {
             return;
         }
         self.fold((end.node as u64) << 48 ^ what.digest());
+        self.pass_through_wire(conn, to, &what);
         match (what, end.key) {
             (Wire::Handshake { id, fast }, _) => self.shake(conn, to, id, fast),
             (Wire::Closed, key) => self.hung_up(conn, to, key),

@@ -48,8 +48,8 @@ impl Scenario {
     /// Asserts that the parts of the scenario fit together.
     pub(super) fn check(&self) {
         assert!(
-            !(self.in_whole_pieces && self.has_narrow_paths()),
-            "whole pieces pass no narrow paths"
+            !self.in_whole_pieces || !self.has_narrow_paths() && !self.is_encoded,
+            "whole pieces pass no narrow paths and no wire"
         );
         assert!(self.free_rider_count <= self.getter_count && self.rack_count > 0);
         assert!(self.seed_count > 0, "somebody has the content");

@@ -16,6 +16,8 @@ pub struct Scenario {
     pub piece_length: u32,
     /// A request asks for a whole piece, not for a block: large swarms are simulated so.
     pub in_whole_pieces: bool,
+    /// Every message between nodes is encoded and decoded; only where a request asks for a block.
+    pub is_encoded: bool,
     /// Nodes that hold everything at the start.
     pub seed_count: usize,
     /// Further nodes that hold everything, and spoil one block in `spoil_one_in`.
@@ -101,6 +103,7 @@ impl Default for Scenario {
             total_len: 8 << 20,
             piece_length: 1 << 18,
             in_whole_pieces: false,
+            is_encoded: false,
             seed_count: 1,
             poisoner_count: 0,
             spoil_one_in: 20,

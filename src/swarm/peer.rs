@@ -148,6 +148,8 @@ pub(super) struct Peer {
     pub side: Box<[u8]>,
     /// It let requests wait too long, and gets one at a time until it delivers.
     pub is_snubbed: bool,
+    /// What it sends is not read: our own limit does not allow it just now.
+    pub is_held: bool,
     /// When payload last came, or the first request went to an idle peer.
     pub progress_at: Time,
     /// It rejected a request although it has us unchoked, and is asked nothing before this.
@@ -204,6 +206,7 @@ impl Peer {
             incoming: None,
             side: Box::default(),
             is_snubbed: false,
+            is_held: false,
             progress_at: now,
             resume_at: Time::ZERO,
             unasked_count: 0,
@@ -281,7 +284,7 @@ impl Peer {
 
     /// When its silence becomes a stall, if it owes us anything. While a piece waits for its turn, nothing is to come.
     pub(super) fn stalls_at(&self) -> Option<Time> {
-        let first = self.asked.front()?;
+        let first = self.asked.front().filter(|_| !self.is_held)?;
         let time = if self.run == Some(first.piece) {
             self.stall_time()
         } else {

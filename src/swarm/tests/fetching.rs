@@ -143,6 +143,19 @@ fn who_rejects_although_it_serves_us_is_left_alone_for_a_second() {
 }
 
 #[test]
+fn whom_our_own_limit_keeps_from_being_read_owes_nothing_meanwhile() {
+    let mut rig = Rig::getter(1);
+    let slow = rig.source(1);
+    rig.swarm.hold(rig.now, slow, true);
+    rig.pass(300 * SECOND);
+    assert_eq!(rig.swarm.counts().stall_count, 0);
+    assert!(rig.closed.is_empty(), "nor is it silent");
+    rig.swarm.hold(rig.now, slow, false);
+    rig.pass(60 * SECOND);
+    assert!(rig.swarm.counts().stall_count > 0, "now it does");
+}
+
+#[test]
 fn a_stall_moves_requests_to_another_peer() {
     let mut rig = Rig::getter(4);
     let silent = rig.source(1);
