@@ -319,6 +319,21 @@ impl Swarm {
     pub(super) fn release(&mut self, asked: Asked) {
         if self.arriving(asked.piece).is_some() {
             self.with_arriving(asked.piece, |arriving| arriving.unask(asked.block));
+            self.open_to_others(asked.piece);
+        }
+    }
+
+    /// What is left of a piece after its owner has gone on to another is for everybody. A suspect piece begins anew instead.
+    pub(super) fn open_to_others(&mut self, piece: u32) {
+        let owner = self.arriving(piece).and_then(|arriving| {
+            let is_left = arriving.unasked_count > 0 && !arriving.is_suspect;
+            arriving.owner.filter(|_| is_left)
+        });
+        if owner.is_some_and(|owner| self.peers[owner.slot()].current != Some(piece)) {
+            self.with_arriving(piece, |arriving| {
+                arriving.owner = None;
+                arriving.is_exclusive = false;
+            });
         }
     }
 

@@ -21,8 +21,8 @@ fn a_wrong_command_line_is_refused_with_its_flag_value_and_remedy() {
             "get: --json: takes no value (see shoal-peer help get)",
         ),
         (
-            "get x --up 3M",
-            "get: --up: no such option (see shoal-peer help get)",
+            "get x --rate 3M",
+            "get: --rate: no such option (see shoal-peer help get)",
         ),
         (
             "--seed none get x",
