@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Args, Environment, Parsed, parse, variable};
+use super::limits::{RateLimits, rate_limits};
 use super::table::PEER;
 use super::torrent_config::{self, CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 use super::value::{
@@ -94,6 +95,16 @@ impl PeerCommand {
         }
     }
 
+    /// How much it may move.
+    pub fn limits(&self) -> RateLimits {
+        match self {
+            Self::Share(config) => config.limits,
+            Self::Get(config) => config.limits,
+            Self::Seed(config) => config.limits,
+            _ => RateLimits::default(),
+        }
+    }
+
     /// What it has to do with a native tracker.
     pub fn tracker_use(&self) -> TrackerUse {
         match self {
@@ -132,6 +143,8 @@ pub struct ShareConfig {
     pub sha256: bool,
     /// The `.torrent` file to write as well, of the only path.
     pub torrent: Option<PathBuf>,
+    /// How much may be moved.
+    pub limits: RateLimits,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -159,6 +172,8 @@ pub struct GetConfig {
     pub timeout: Option<Duration>,
     /// How long nothing may arrive.
     pub stall: Duration,
+    /// How much may be moved.
+    pub limits: RateLimits,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -324,6 +339,7 @@ fn share(args: &Args, environment: Environment<'_>) -> Result<ShareConfig, Failu
         piece_bytes: args.option("piece-size", parse_piece_size)?,
         sha256: !args.is_given("no-sha256"),
         torrent,
+        limits: rate_limits(args)?,
         reach: reach(args, environment)?,
     })
 }
@@ -356,6 +372,7 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         overwrite: args.is_given("overwrite"),
         timeout: args.option("timeout", parse_span)?,
         stall: args.option("stall", parse_span)?.unwrap_or(STALL_DEFAULT),
+        limits: rate_limits(args)?,
         reach: reach(args, environment)?,
     })
 }
@@ -415,12 +432,13 @@ pub(super) fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachCo
 }
 
 /// Reads one of a closed set of words; the error names the words.
-fn choice<T: Copy>(words: &[(&'static str, T); 2]) -> impl Fn(&str) -> Result<T, String> {
-    let words = *words;
+fn choice<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         let found = words.iter().find(|(word, _)| *word == text);
-        found
-            .map(|(_, value)| *value)
-            .ok_or_else(|| format!("not {} or {}", words[0].0, words[1].0))
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let (last, others) = words.split_last().expect("there is a choice");
+            format!("not {} or {last}", others.join(", "))
+        })
     }
 }

@@ -15,7 +15,9 @@ use super::transfer::{News, Transfer};
 use super::wire_link::Links;
 use crate::base::Time;
 use crate::cli::{self, ExitCode, Failure, Summary};
-use crate::reactor::{Admission, Closed, Command, ConnId, Origin, Outbox, Service, Signal};
+use crate::reactor::{
+    Admission, Closed, Command, ConnId, Direction, Origin, Outbox, Service, Signal,
+};
 use crate::swarm::Input;
 
 /// How long an orderly end may take after the first signal.
@@ -298,6 +300,7 @@ impl PeerService {
                     piece,
                     buffer,
                     verdict,
+                    digests,
                 },
                 Some(transfer),
             ) => {
@@ -307,14 +310,26 @@ impl PeerService {
                     Input::Checked {
                         piece,
                         verdict,
+                        digests,
                         buffer,
                     },
                 );
                 Outcome::Judged { good }
             }
-            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
+            (
+                Outcome::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                },
+                Some(transfer),
+            ) => {
                 let good = matches!(verdict, crate::base::Verdict::Good);
-                let verified = Input::Verified { piece, verdict };
+                let verified = Input::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                };
                 transfer.swarm.handle_input(now, verified);
                 Outcome::Judged { good }
             }
@@ -387,7 +402,7 @@ impl Service for PeerService {
                 Some(dial) => (remote, Some(dial)),
                 None => return Admission::Refuse,
             },
-            Origin::Accepted { remote, .. } => (remote, None),
+            Origin::Accepted { remote } => (remote, None),
         };
         if self
             .links
@@ -529,7 +544,7 @@ impl Service for PeerService {
 
     fn handle_timeout(&mut self, now: Time) {
         self.shell.tracker.client.handle_timeout(now);
-        self.links.expire(now, &mut self.shell);
+        self.links.expire(now, &mut self.transfers, &mut self.shell);
         for transfer in self.transfers.iter_mut().flatten() {
             transfer.handle_timeout(now, &mut self.shell);
         }
@@ -576,6 +591,10 @@ impl Service for PeerService {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    fn budget(&mut self, now: Time, conn: ConnId, direction: Direction) -> usize {
+        self.links.budget(now, conn, direction, &mut self.transfers)
     }
 
     fn poll_command(&mut self) -> Option<Command> {

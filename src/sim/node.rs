@@ -1,6 +1,6 @@
 //! One node: a swarm, its uplink, its workers, and what it told us of itself.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -59,8 +59,8 @@ pub(super) struct Node {
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
     sending: Option<Sending>,
-    /// Runs on its disk whose bytes are wrong.
-    pub spoilt_runs: BTreeSet<Run>,
+    /// Runs on its disk in which bytes are wrong, and the blocks that hold them.
+    pub spoilt_runs: BTreeMap<Run, Vec<u32>>,
     timer_at: Option<Time>,
     spin_count: u32,
     pub joined_at: Option<Time>,
@@ -98,7 +98,7 @@ impl Node {
             downlink_free_at: Time::ZERO,
             ready: VecDeque::new(),
             sending: None,
-            spoilt_runs: BTreeSet::new(),
+            spoilt_runs: BTreeMap::new(),
             timer_at: None,
             spin_count: 0,
             joined_at: None,
@@ -304,9 +304,12 @@ impl Simulation {
                 self.ask(node, Question::Report(pieces));
             }
             Output::WantPeers => self.ask(node, Question::WantPeers),
-            Output::Accuse { addr, piece } => {
+            Output::Accuse { addr, piece, proof } => {
                 let other = Name(node_at(addr));
-                self.tell(node, format_args!("bans {other} for piece {piece}"));
+                self.tell(
+                    node,
+                    format_args!("bans {other} for piece {piece}: {proof}"),
+                );
                 self.note_accused(node, addr);
                 self.ask(node, Question::Accuse(addr));
             }

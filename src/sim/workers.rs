@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Event, Simulation};
-use crate::base::{PieceBuf, Verdict};
+use crate::base::{Digest20, PieceBuf, Verdict};
 use crate::swarm::{Input, Output, Run};
 
 /// How long a worker takes to hash and write a piece.
@@ -18,7 +18,7 @@ impl Simulation {
     pub(super) fn give_to_worker(&mut self, node: usize, output: Output) {
         let life = self.nodes[node].life;
         let (time, event) = match output {
-            Output::Check { piece, buffer } => {
+            Output::Check { piece, buffer, .. } => {
                 let checked = Event::Checked {
                     node,
                     life,
@@ -36,7 +36,7 @@ impl Simulation {
                 };
                 (WRITE_TIME, written)
             }
-            Output::Verify { piece } => (CHECK_TIME, Event::Verified { node, life, piece }),
+            Output::Verify { piece, .. } => (CHECK_TIME, Event::Verified { node, life, piece }),
             Output::Load { run, buffer } => {
                 let loaded = Event::Loaded {
                     node,
@@ -61,11 +61,13 @@ impl Simulation {
         } else {
             Verdict::Good
         };
+        let digests = self.digests(piece, buffer.spoilt());
         self.input(
             node,
             Input::Checked {
                 piece,
                 verdict,
+                digests,
                 buffer,
             },
         );
@@ -77,7 +79,9 @@ impl Simulation {
             return;
         }
         if buffer.is_spoilt() {
-            node.spoilt_runs.insert(run);
+            let offsets = buffer.spoilt().iter();
+            let begins = offsets.map(|offset| run.begin + offset).collect();
+            node.spoilt_runs.insert(run, begins);
         } else {
             node.spoilt_runs.remove(&run);
         }
@@ -97,17 +101,37 @@ impl Simulation {
         if self.nodes[node].life != life {
             return;
         }
-        let is_wrong = self.nodes[node]
-            .spoilt_runs
-            .iter()
-            .any(|run| run.piece == piece);
-        self.note_judged(node, piece, is_wrong);
-        let verdict = if is_wrong {
-            Verdict::Wrong
-        } else {
+        let runs = self.nodes[node].spoilt_runs.iter();
+        let of_piece = runs.filter(|(run, _)| run.piece == piece);
+        let spoilt: Vec<u32> = of_piece.flat_map(|(_, begins)| begins).copied().collect();
+        self.note_judged(node, piece, !spoilt.is_empty());
+        let verdict = if spoilt.is_empty() {
             Verdict::Good
+        } else {
+            Verdict::Wrong
         };
-        self.input(node, Input::Verified { piece, verdict });
+        let digests = self.digests(piece, &spoilt);
+        self.input(
+            node,
+            Input::Verified {
+                piece,
+                verdict,
+                digests,
+            },
+        );
+    }
+
+    /// Stands for the digests of a piece's blocks, of which those that begin at `spoilt` are wrong.
+    fn digests(&self, piece: u32, spoilt: &[u32]) -> Vec<Digest20> {
+        if self.scenario.poisoner_count == 0 {
+            return Vec::new();
+        }
+        let geometry = self.scenario.geometry();
+        let digest = |block| {
+            let begin = geometry.block(piece, block).begin;
+            [u8::from(spoilt.contains(&begin)); 20]
+        };
+        (0..geometry.block_count(piece)).map(digest).collect()
     }
 
     pub(super) fn loaded(&mut self, node: usize, life: u32, run: Run, buffer: PieceBuf) {

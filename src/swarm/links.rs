@@ -8,7 +8,7 @@ use super::contacts::Found;
 use super::exchange::PORT_MIN;
 use super::peer::{Hello, Peer, PeerKey};
 use super::pieces::Sender;
-use super::{Output, Said, Swarm};
+use super::{Output, Proof, Said, Swarm};
 use crate::base::{PeerId, Time};
 use crate::wire::peer::Message;
 
@@ -331,13 +331,16 @@ impl Swarm {
     }
 
     /// Bans who sent a wrong piece, closes its link if there is one, and accuses it before the tracker.
-    pub(super) fn ban(&mut self, sender: Sender, piece: u32) {
+    pub(super) fn ban(&mut self, sender: Sender, piece: u32, proof: Proof) {
         let Sender { id, addr } = sender;
         // Pieces of it that were still being checked come to the same verdict: once is enough.
         if !self.ledger.is_banned(Some(id), addr) {
             self.ledger.ban(id, addr);
             self.contacts.forget(id, addr);
-            self.outputs.push_back(Output::Accuse { addr, piece });
+            self.suspects.forget_sender(&sender);
+            self.discard_blocks_of(&sender);
+            self.outputs
+                .push_back(Output::Accuse { addr, piece, proof });
         }
         if let Some(key) = self.key_of(id)
             && self.peers[key.slot()].hello.remote.ip() == addr.ip()

@@ -15,6 +15,7 @@
 
 mod announcer;
 mod cache;
+mod choice;
 mod choker;
 mod contacts;
 mod exchange;
@@ -33,11 +34,12 @@ mod requests;
 mod runs;
 mod service;
 mod standby;
+mod suspects;
 mod timers;
 mod upload;
 mod view;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -54,10 +56,13 @@ pub use links::Reason;
 pub use notes::{Decision, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
+pub use suspects::{Digests, Proof};
 pub use upload::Upload;
 pub use view::LinkView;
 
-use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
+use crate::base::{
+    Bitfield, BufferPool, Deadlines, Digest20, PeerId, PieceBuf, Rng, Time, Verdict,
+};
 use crate::wire::peer::{BlockRequest, Message};
 use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
@@ -67,6 +72,7 @@ use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
 use service::Service;
+use suspects::Suspects;
 
 /// Whom a swarm serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -208,6 +214,8 @@ pub enum Input<'a> {
         piece: u32,
         /// What came of it.
         verdict: Verdict,
+        /// The SHA-1 of each block, as far as they were wanted.
+        digests: Vec<Digest20>,
         /// Its buffer, which comes home.
         buffer: PieceBuf,
     },
@@ -226,6 +234,8 @@ pub enum Input<'a> {
         piece: u32,
         /// What came of it.
         verdict: Verdict,
+        /// The SHA-1 of each block, as far as they were wanted.
+        digests: Vec<Digest20>,
     },
     /// A worker has read a run for uploading.
     Loaded {
@@ -296,6 +306,8 @@ pub enum Output {
         piece: u32,
         /// Its bytes.
         buffer: PieceBuf,
+        /// Whether the digests of its blocks are wanted as well.
+        digests: Digests,
     },
     /// Write a run of a large piece where it belongs, unchecked.
     Write {
@@ -308,6 +320,8 @@ pub enum Output {
     Verify {
         /// Which.
         piece: u32,
+        /// Whether the digests of its blocks are wanted as well.
+        digests: Digests,
     },
     /// Read a run from disk.
     Load {
@@ -332,12 +346,14 @@ pub enum Output {
     Report,
     /// Ask the tracker for more peers.
     WantPeers,
-    /// Tell the tracker that a peer, alone, sent a piece that is wrong.
+    /// A peer is banned, since it sent wrong bytes: the tracker is to know, if there is proof.
     Accuse {
         /// Where it listens.
         addr: SocketAddr,
         /// What it spoilt.
         piece: u32,
+        /// How that is known.
+        proof: Proof,
     },
     /// Every piece is verified and written.
     Complete,
@@ -375,7 +391,7 @@ pub struct Swarm {
     /// Bytes of buffers in arriving and checked pieces.
     arriving_bytes: usize,
     /// Pieces that failed with several senders.
-    suspects: BTreeSet<u32>,
+    suspects: Suspects,
     picker: Picker,
     /// Peers counted as holding everything.
     whole_count: u32,
@@ -428,7 +444,7 @@ impl Swarm {
             arriving: Vec::new(),
             unasked_count: 0,
             arriving_bytes: 0,
-            suspects: BTreeSet::new(),
+            suspects: Suspects::default(),
             whole_count: 0,
             peers: Slab::new(),
             generation: 0,
@@ -480,14 +496,19 @@ impl Swarm {
             Input::Checked {
                 piece,
                 verdict,
+                digests,
                 buffer,
-            } => self.checked(now, piece, verdict, Some(buffer)),
+            } => self.checked(now, piece, (verdict, &digests), Some(buffer)),
             Input::Written {
                 run,
                 buffer,
                 result,
             } => self.run_written(now, run, buffer, result),
-            Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
+            Input::Verified {
+                piece,
+                verdict,
+                digests,
+            } => self.checked(now, piece, (verdict, &digests), None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(now, peers, now),
             Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),

@@ -18,6 +18,8 @@ pub enum Why {
     /// It goes on with what was begun: not worth a note.
     #[default]
     Rest,
+    /// The piece was wrong when others sent it: who of them lied is known when this peer has sent it alone.
+    Suspect,
     /// The peer told us to ask for this piece.
     Suggested,
     /// We have hardly any piece yet, so any will do.
@@ -41,6 +43,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rest => f.write_str("the rest"),
+            Self::Suspect => f.write_str("it was wrong when others sent it"),
             Self::Suggested => f.write_str("suggested"),
             Self::First => f.write_str("any of the first"),
             Self::Next { holders } => write!(f, "next in order, {holders} hold it"),

@@ -357,9 +357,7 @@ impl TrackerService {
 impl Service for TrackerService {
     fn opened(&mut self, now: Time, conn: ConnId, from: Origin) -> Admission {
         match from {
-            Origin::Accepted { remote, .. } if self.conns.open(conn, remote, now) => {
-                Admission::Accept
-            }
+            Origin::Accepted { remote } if self.conns.open(conn, remote, now) => Admission::Accept,
             _ => Admission::Refuse,
         }
     }
@@ -449,7 +447,7 @@ impl Service for TrackerService {
         timers.into_iter().flatten().min()
     }
 
-    fn budget(&self, conn: ConnId, direction: Direction) -> usize {
+    fn budget(&mut self, _: Time, conn: ConnId, direction: Direction) -> usize {
         match direction {
             Direction::In if self.conns.is_paused(conn) => 0,
             _ => usize::MAX,

@@ -10,6 +10,7 @@ mod disks;
 mod failures;
 mod hostile;
 mod large;
+mod limits;
 mod magnet;
 mod malformed;
 #[path = "../common/storm.rs"]
