@@ -372,11 +372,9 @@ impl PieceWork {
                 files,
             } => {
                 let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
-                let digests = if digests.are_wanted(&verdict) {
+                let digests = digests.if_wanted(&verdict, || {
                     block_digests(buffer.bytes(), BLOCK_LEN as usize)
-                } else {
-                    Vec::new()
-                };
+                });
                 Outcome::Checked {
                     piece,
                     buffer,
@@ -406,13 +404,11 @@ impl PieceWork {
                 files,
             } => {
                 let verdict = read_back(&files, offset, len, &expected);
-                let digests = if digests.are_wanted(&verdict) {
+                let digests = digests.if_wanted(&verdict, || {
                     // What cannot be read again convicts nobody.
                     block_digests_on_disk(&files, offset, len, BLOCK_LEN as usize)
                         .unwrap_or_default()
-                } else {
-                    Vec::new()
-                };
+                });
                 Outcome::Verified {
                     piece,
                     verdict,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::announce::Totals;
-use super::errand::{Files, PieceWork, Work};
+use super::errand::{Files, Outcome, PieceWork, Work};
 use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
-use crate::base::{Bitfield, PieceBuf, Time};
+use crate::base::{Bitfield, PieceBuf, Time, Verdict};
 use crate::reactor::{Closed, Command};
 use crate::storage::PartFiles;
 use crate::swarm::{Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm};
@@ -276,6 +276,64 @@ impl Transfer {
         while let Some(note) = self.swarm.poll_note() {
             log::trace!("{note}");
         }
+    }
+
+    /// A worker is done: what belongs to the swarm goes to it, and what the command is to know comes back.
+    pub(super) fn worked(&mut self, now: Time, outcome: Outcome) -> Outcome {
+        let is_good = |verdict: &Verdict| matches!(verdict, Verdict::Good);
+        let (input, outcome) = match outcome {
+            Outcome::Checked {
+                piece,
+                buffer,
+                verdict,
+                digests,
+            } => {
+                let good = is_good(&verdict);
+                let checked = Input::Checked {
+                    piece,
+                    verdict,
+                    digests,
+                    buffer,
+                };
+                (checked, Outcome::Judged { good })
+            }
+            Outcome::Verified {
+                piece,
+                verdict,
+                digests,
+            } => {
+                let good = is_good(&verdict);
+                let verified = Input::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                };
+                (verified, Outcome::Judged { good })
+            }
+            Outcome::Written {
+                run,
+                buffer,
+                result,
+            } => {
+                let written = Input::Written {
+                    run,
+                    buffer,
+                    result,
+                };
+                (written, Outcome::Stored)
+            }
+            Outcome::Loaded {
+                run,
+                buffer,
+                result,
+            } => {
+                let ok = result.is_ok();
+                (Input::Loaded { run, buffer, ok }, Outcome::Read(result))
+            }
+            other => return other,
+        };
+        self.swarm.handle_input(now, input);
+        outcome
     }
 
     fn check(&self, piece: u32, buffer: PieceBuf, digests: Digests, shell: &mut Shell) {

@@ -34,11 +34,17 @@ pub enum Digests {
 }
 
 impl Digests {
-    /// Whether they are wanted now that the verdict is known.
-    pub fn are_wanted(self, verdict: &Verdict) -> bool {
+    /// What `make` makes, if it is wanted now that the verdict is known; else none.
+    pub fn if_wanted(
+        self,
+        verdict: &Verdict,
+        make: impl FnOnce() -> Vec<Digest20>,
+    ) -> Vec<Digest20> {
         match (self, verdict) {
-            (Self::Never, _) | (_, Verdict::Unwritten(_)) | (Self::IfWrong, Verdict::Good) => false,
-            (Self::IfWrong, Verdict::Wrong) | (Self::Always, _) => true,
+            (Self::Never, _) | (_, Verdict::Unwritten(_)) | (Self::IfWrong, Verdict::Good) => {
+                Vec::new()
+            }
+            (Self::IfWrong, Verdict::Wrong) | (Self::Always, _) => make(),
         }
     }
 }

@@ -216,8 +216,7 @@ impl World {
                 let (verdict, all) = self.judge(piece, |block| {
                     &buffer.bytes()[block.begin as usize..block.end() as usize]
                 });
-                let are_wanted = digests.are_wanted(&verdict);
-                let digests = if are_wanted { all } else { Vec::new() };
+                let digests = digests.if_wanted(&verdict, || all);
                 self.rig.input(Input::Checked {
                     piece,
                     verdict,
@@ -245,8 +244,7 @@ impl World {
                     let begin = (block.begin - run.begin) as usize;
                     &self.disk[&run][begin..begin + block.len as usize]
                 });
-                let are_wanted = digests.are_wanted(&verdict);
-                let digests = if are_wanted { all } else { Vec::new() };
+                let digests = digests.if_wanted(&verdict, || all);
                 self.rig.input(Input::Verified {
                     piece,
                     verdict,
