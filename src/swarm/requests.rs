@@ -119,6 +119,9 @@ impl Swarm {
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
         }
+        if let Some(found) = self.block_in_turn(now, key) {
+            return Some(found);
+        }
         if self.open_piece(now, key) {
             return self.own_block(now, key);
         }
@@ -144,7 +147,7 @@ impl Swarm {
     }
 
     /// The first unasked block of an arriving piece that has a home, or can be given one.
-    fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
+    pub(super) fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
         let arriving = self.arriving(piece)?;
         let block = arriving.next_unasked()?;
         if arriving.has_home(block) {
@@ -172,7 +175,9 @@ impl Swarm {
 
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
     fn open_piece(&mut self, now: Time, key: PeerKey) -> bool {
-        let first = self.have.count() < RANDOM_FIRST_PIECES;
+        let in_turn = self.piece_in_turn(key);
+        let first =
+            self.have.count() < RANDOM_FIRST_PIECES && self.config.order != Order::Sequential;
         let order = if first {
             Order::Random
         } else {
@@ -182,7 +187,8 @@ impl Swarm {
         let suggested = self.peers[key.slot()]
             .suggested
             .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
-        let picked = suggested.or_else(|| self.picker.pick(has, order, &mut self.rng));
+        let picked = in_turn.or(suggested);
+        let picked = picked.or_else(|| self.picker.pick(has, order, &mut self.rng));
         let Some(piece) = picked else {
             return false;
         };
