@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::announce::is_announce_dial;
-use super::errand::{Done, Outcome};
+use super::errand::Done;
 use super::job::{Context, Job, refusal};
 use super::refuser::Refuser;
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
@@ -18,7 +18,6 @@ use crate::cli::{self, ExitCode, Failure, Summary};
 use crate::reactor::{
     Admission, Closed, Command, ConnId, Direction, Origin, Outbox, Service, Signal,
 };
-use crate::swarm::Input;
 
 /// How long an orderly end may take after the first signal.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
@@ -294,63 +293,9 @@ impl PeerService {
             return self.shell.resolved(now, done.result);
         }
         let at = done.job;
-        let outcome = match (done.result, &mut self.transfers[at]) {
-            (
-                Outcome::Checked {
-                    piece,
-                    buffer,
-                    verdict,
-                },
-                Some(transfer),
-            ) => {
-                let good = matches!(verdict, crate::base::Verdict::Good);
-                transfer.swarm.handle_input(
-                    now,
-                    Input::Checked {
-                        piece,
-                        verdict,
-                        buffer,
-                    },
-                );
-                Outcome::Judged { good }
-            }
-            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
-                let good = matches!(verdict, crate::base::Verdict::Good);
-                let verified = Input::Verified { piece, verdict };
-                transfer.swarm.handle_input(now, verified);
-                Outcome::Judged { good }
-            }
-            (
-                Outcome::Written {
-                    run,
-                    buffer,
-                    result,
-                },
-                Some(transfer),
-            ) => {
-                let written = Input::Written {
-                    run,
-                    buffer,
-                    result,
-                };
-                transfer.swarm.handle_input(now, written);
-                Outcome::Stored
-            }
-            (
-                Outcome::Loaded {
-                    run,
-                    buffer,
-                    result,
-                },
-                Some(transfer),
-            ) => {
-                let ok = result.is_ok();
-                transfer
-                    .swarm
-                    .handle_input(now, Input::Loaded { run, buffer, ok });
-                Outcome::Read(result)
-            }
-            (outcome, _) => outcome,
+        let outcome = match &mut self.transfers[at] {
+            Some(transfer) => transfer.worked(now, done.result),
+            None => done.result,
         };
         self.with_job(now, at, |job, cx| job.done(cx, outcome));
     }
@@ -389,7 +334,7 @@ impl Service for PeerService {
                 Some(dial) => (remote, Some(dial)),
                 None => return Admission::Refuse,
             },
-            Origin::Accepted { remote, .. } => (remote, None),
+            Origin::Accepted { remote } => (remote, None),
         };
         if self
             .links

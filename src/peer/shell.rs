@@ -92,6 +92,7 @@ impl Shell {
         let share = |bytes: usize, least: usize| (bytes / self.content_count).max(least);
         config.arriving_bytes_max = share(config.arriving_bytes_max, ARRIVING_BYTES_MIN);
         config.cache_bytes_max = share(config.cache_bytes_max, CACHE_BYTES_MIN);
+        config.notes = log::log_enabled!(log::Level::Trace);
         config
     }
 

@@ -30,12 +30,10 @@ impl ConnId {
 /// How a conn came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody connected to the listener that is bound to `local`.
+    /// Somebody connected to a listener.
     Accepted {
         /// The other end.
         remote: SocketAddr,
-        /// Our end of this conn.
-        local: SocketAddr,
     },
     /// We connected, as [`Command::Connect`] with this `tag` asked.
     Dialled {

@@ -17,6 +17,7 @@ mod catalogue;
 mod clients;
 mod completions;
 mod foreign;
+mod list;
 mod members;
 mod naming;
 mod places;

@@ -28,7 +28,9 @@ pub use look::{
 };
 pub use outflow::Outflow;
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
-pub use pieces::{PieceHasher, check_and_write, matching_pieces, read_back};
+pub use pieces::{
+    PieceHasher, block_digests, block_digests_on_disk, check_and_write, matching_pieces, read_back,
+};
 pub use resume::{BITS_SUFFIX, BitsFile};
 pub use scan::{Scan, scan};
 pub use shared::SharedFiles;

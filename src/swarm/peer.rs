@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Geometry;
 use super::exchange::Exchange;
+use super::pieces::Sender;
 use super::standby::Standby;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
@@ -155,6 +156,8 @@ pub(super) struct Peer {
     pub resume_at: Time,
     /// Blocks and rejects that came unasked.
     pub unasked_count: u32,
+    /// Falls with pieces that were wrong of which it sent a part, when nobody will know whose fault that was.
+    pub trust: i8,
 
     /// What it asks of us.
     pub requests: VecDeque<BlockRequest>,
@@ -207,6 +210,7 @@ impl Peer {
             progress_at: now,
             resume_at: Time::ZERO,
             unasked_count: 0,
+            trust: 0,
             requests: VecDeque::new(),
             asks_since: now,
             promised: None,
@@ -227,6 +231,14 @@ impl Peer {
             self.cancelled.pop_front();
         }
         self.cancelled.push_back(Asked { at: now, ..asked });
+    }
+
+    /// Enough to ban it when it is gone.
+    pub(super) fn sender(&self) -> Sender {
+        Sender {
+            id: self.hello.id,
+            addr: self.addr,
+        }
     }
 
     /// Whether requests may go to it now.

@@ -46,31 +46,30 @@ impl Swarm {
         front..pieces.min(front.saturating_add(len))
     }
 
-    /// The piece that a peer is asked for before any other, if pieces are wanted in order.
-    pub(super) fn piece_in_turn(&mut self, key: PeerKey) -> Option<u32> {
+    /// The piece that a peer is asked for before any other, if pieces are wanted in order; none of those that it is not to
+    /// be asked for.
+    pub(super) fn piece_in_turn(&mut self, key: PeerKey, barred: &[u32]) -> Option<u32> {
         if self.config.order != Order::Sequential || self.have.is_all() {
             return None;
         }
         let window = self.window();
-        self.picker.pick_first(&self.peers[key.slot()].has, window)
+        let has = &self.peers[key.slot()].has;
+        let piece = self.picker.pick_first(has, window)?;
+        (!barred.contains(&piece)).then_some(piece)
     }
 
     /// A block that nobody was asked for, of another's piece that is needed next: who can help with it does so before it
     /// begins a piece that is needed later.
     pub(super) fn block_in_turn(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
-        if self.config.order != Order::Sequential || self.unasked_count == 0 {
+        let is_in_order = self.config.order == Order::Sequential;
+        if !is_in_order || self.unasked_count == 0 || self.is_on_parole(key) {
             return None;
         }
-        let window = self.window();
-        if self
-            .picker
-            .pick_first(&self.peers[key.slot()].has, window.clone())
-            .is_some()
-        {
+        if self.piece_in_turn(key, &[]).is_some() {
             return None;
         }
-        window.into_iter().find_map(|piece| {
-            let arriving = self.arriving(piece).filter(|a| !a.is_suspect)?;
+        self.window().find_map(|piece| {
+            let arriving = self.arriving(piece).filter(|a| !a.is_exclusive)?;
             if arriving.unasked_count == 0 || !self.peers[key.slot()].has.get(piece) {
                 return None;
             }

@@ -357,9 +357,7 @@ impl TrackerService {
 impl Service for TrackerService {
     fn opened(&mut self, now: Time, conn: ConnId, from: Origin) -> Admission {
         match from {
-            Origin::Accepted { remote, .. } if self.conns.open(conn, remote, now) => {
-                Admission::Accept
-            }
+            Origin::Accepted { remote } if self.conns.open(conn, remote, now) => Admission::Accept,
             _ => Admission::Refuse,
         }
     }

@@ -1,5 +1,7 @@
 //! What is asked of whom, where blocks land, and who is blamed.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// The keys of those whose links were closed for a corrupt piece.
@@ -254,6 +256,7 @@ fn a_second_copy_goes_aside_and_the_first_whole_one_is_the_block() {
         rig.input(Input::Checked {
             piece,
             verdict,
+            digests: Vec::new(),
             buffer,
         });
         assert_eq!(banned(&rig), [winner.0]);
@@ -368,6 +371,7 @@ fn a_late_copy_from_before_does_not_slip_into_a_suspect_piece() {
     begin(&mut rig, slow, twice);
     begin(&mut rig, late, twice);
     finish_rest(&mut rig, (slow, 0, 1));
+    rig.receive(late, Message::Choke);
     rig.sent.clear();
     assert_eq!(rig.judge(false), 1);
     let wasted = rig.swarm.counts().wasted_bytes;
@@ -467,6 +471,7 @@ fn a_piece_that_cannot_be_written_is_said_and_stays_missing() {
     rig.input(Input::Checked {
         piece,
         verdict,
+        digests: Vec::new(),
         buffer,
     });
     assert!(rig.wants(|output| matches!(output, Output::Failed(_))));
