@@ -125,6 +125,10 @@ impl Swarm {
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
         }
+        if let Some(found) = self.block_in_turn(now, key) {
+            self.notes.because(Why::InTurn);
+            return Some(found);
+        }
         if self.open_piece(now, key) {
             return self.own_block(now, key);
         }
@@ -152,7 +156,7 @@ impl Swarm {
     }
 
     /// The first unasked block of an arriving piece that has a home, or can be given one.
-    fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
+    pub(super) fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
         let arriving = self.arriving(piece)?;
         let block = arriving.next_unasked()?;
         if arriving.has_home(block) {
