@@ -28,6 +28,19 @@ const ENTRIES: &[Entry] = &[
         up_bytes_per_second: 20 << 20,
         ..Scenario::cascade(8, seed)
     }),
+    ("down-limited-8", 2, |seed| Scenario {
+        total_len: 256 << 20,
+        piece_length: 1 << 18,
+        in_whole_pieces: false,
+        up_bytes_per_second: 100 << 20,
+        down_bytes_per_second: Some(10 << 20),
+        ..Scenario::cascade(8, seed)
+    }),
+    ("equal-down-31", 2, |seed| Scenario {
+        in_whole_pieces: false,
+        down_bytes_per_second: Some(125_000_000),
+        ..Scenario::cascade(31, seed)
+    }),
     ("thirty-small", 5, |seed| Scenario {
         total_len: 64 << 20,
         piece_length: 1 << 18,

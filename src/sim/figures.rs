@@ -71,7 +71,11 @@ impl Scenario {
         let sent_once = total / (up * self.seed_count as f64);
         let uplinks = self.uplinks_bytes_per_second() - up * self.poisoner_count as f64;
         let shared = total * self.getter_count as f64 / uplinks;
-        Duration::from_secs_f64(shared.max(sent_once))
+        let taken_in = match self.down_bytes_per_second {
+            Some(down) => total / down as f64,
+            None => 0.0,
+        };
+        Duration::from_secs_f64(shared.max(sent_once).max(taken_in))
     }
 
     /// The scenario of the first gate, S1: one seed, `getter_count` getters that start together, equal uplinks, 512 pieces

@@ -11,6 +11,9 @@ use crate::wire::peer::{BlockRequest, Message};
 /// How long a dial may take, handshakes included.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// Payload that a conn takes before its other side has taken it in.
+const CONN_BYTES_MAX: u32 = 256 << 10;
+
 /// One of the two sides of a conn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -86,6 +89,8 @@ pub(super) struct End {
     pub is_open: bool,
     /// When the last thing sent to this side arrives: nothing arrives before it.
     arrives_at: Time,
+    /// Payload bytes on their way to this side.
+    in_flight_bytes: u32,
 }
 
 /// A conn.
@@ -130,6 +135,7 @@ impl Simulation {
             key: None,
             is_open: true,
             arrives_at: Time::ZERO,
+            in_flight_bytes: 0,
         };
         let conn = self.conns.len();
         self.outcome.dial_count += 1;
@@ -179,6 +185,52 @@ impl Simulation {
     /// Sends `what` at once; it arrives after all that was sent before it.
     pub(super) fn send(&mut self, conn: usize, from: Side, what: Wire) {
         self.send_at(self.now, conn, from, what);
+    }
+
+    /// Whether a conn takes no more payload for a side whose downlink has not taken in what is on its way.
+    pub(super) fn is_full(&self, conn: usize, to: Side) -> bool {
+        let limited = self.scenario.down_bytes_per_second.is_some();
+        limited && self.conns[conn].end(to).in_flight_bytes >= CONN_BYTES_MAX
+    }
+
+    /// Sends a block that leaves the node at `leaves_at`, and arrives when the downlink of the other side has taken it in.
+    pub(super) fn send_block(
+        &mut self,
+        leaves_at: Time,
+        conn: usize,
+        from: Side,
+        (request, spoilt): (BlockRequest, bool),
+    ) {
+        let mut leaves_at = leaves_at;
+        if let Some(rate) = self.scenario.down_bytes_per_second {
+            let latency = self.conns[conn].latency;
+            let end = self.conns[conn].end_mut(from.other());
+            end.in_flight_bytes += request.len;
+            let free_at = &mut self.nodes[end.node].downlink_free_at;
+            let time = Duration::from_nanos(u64::from(request.len) * 1_000_000_000 / rate);
+            *free_at = (*free_at).max(leaves_at + latency) + time;
+            leaves_at = Time::ZERO + free_at.since(Time::ZERO).saturating_sub(latency);
+        }
+        let what = Wire::Block {
+            request,
+            spoilt,
+            number: None,
+        };
+        self.send_at(leaves_at, conn, from, what);
+    }
+
+    /// The downlink has taken a block in: its sender may send more.
+    fn taken_in(&mut self, conn: usize, to: Side, request: BlockRequest) {
+        let was_full = self.is_full(conn, to);
+        let end = self.conns[conn].end_mut(to);
+        end.in_flight_bytes = end.in_flight_bytes.saturating_sub(request.len);
+        if was_full && !self.is_full(conn, to) {
+            let sender = *self.conns[conn].end(to.other());
+            if let Some(key) = sender.key.filter(|_| sender.is_open) {
+                self.nodes[sender.node].make_ready(key);
+                self.settle(sender.node);
+            }
+        }
     }
 
     /// Sends a long block: its head now, its end when the last byte has left. What is told meanwhile goes between its
@@ -266,6 +318,7 @@ impl Simulation {
                 if number.is_some_and(|number| self.cut_blocks.remove(&number)) {
                     return;
                 }
+                self.taken_in(conn, to, request);
                 let block = request;
                 self.input(
                     end.node,

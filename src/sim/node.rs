@@ -56,6 +56,8 @@ pub(super) struct Node {
     up_bytes_per_second: u64,
     /// By slot of the key.
     links: Vec<Option<Link>>,
+    /// When its downlink has taken in what is on its way.
+    pub downlink_free_at: Time,
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
     sending: Option<Sending>,
@@ -97,6 +99,7 @@ impl Node {
             pool,
             up_bytes_per_second: scenario.up_bytes_per_second / slowness,
             links: Vec::new(),
+            downlink_free_at: Time::ZERO,
             ready: VecDeque::new(),
             sending: None,
             spoilt_runs: BTreeSet::new(),
@@ -129,7 +132,7 @@ impl Node {
     }
 
     /// There may be something to send to a peer.
-    fn make_ready(&mut self, peer: PeerKey) {
+    pub(super) fn make_ready(&mut self, peer: PeerKey) {
         if !self.ready.contains(&peer) {
             self.ready.push_back(peer);
         }
@@ -324,6 +327,9 @@ impl Simulation {
             let Some(link) = self.nodes[node].link_of(key) else {
                 continue;
             };
+            if self.is_full(link.conn, link.side.other()) {
+                continue;
+            }
             let Some(upload) = self.nodes[node].swarm.next_upload(self.now, key) else {
                 continue;
             };
@@ -347,12 +353,7 @@ impl Simulation {
             if self.scenario.in_whole_pieces {
                 self.send_long(leaves_at, conn, side, (request, spoilt), number);
             } else {
-                let what = Wire::Block {
-                    request,
-                    spoilt,
-                    number: None,
-                };
-                self.send_at(leaves_at, conn, side, what);
+                self.send_block(leaves_at, conn, side, (request, spoilt));
             }
         }
         asked

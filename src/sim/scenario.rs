@@ -32,6 +32,8 @@ pub struct Scenario {
     pub latency_jitter: Duration,
     /// Uplink of a node, in bytes per second.
     pub up_bytes_per_second: u64,
+    /// Downlink of a node, in bytes per second, if it has a limit; only where a request asks for a block.
+    pub down_bytes_per_second: Option<u64>,
     /// Of the nodes that fetch, how many have a tenth of that.
     pub slow_count: usize,
     /// One node in so many does not speak the fast extension; 0 is none.
@@ -83,6 +85,7 @@ impl Default for Scenario {
             latency: Duration::from_micros(500),
             latency_jitter: Duration::from_micros(250),
             up_bytes_per_second: 10 << 20,
+            down_bytes_per_second: None,
             slow_count: 0,
             plain_one_in: 0,
             pool_bytes: 64 << 20,

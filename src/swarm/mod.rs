@@ -35,6 +35,7 @@ mod standby;
 mod timers;
 mod upload;
 mod view;
+mod width;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -64,6 +65,7 @@ use contacts::Contacts;
 use peer::Peer;
 use pieces::PieceState;
 use service::Service;
+use width::Width;
 
 /// Whom a swarm serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,7 +98,9 @@ pub struct Config {
     pub peer_order: PeerOrder,
     /// Whom to serve.
     pub policy: Policy,
-    /// Pieces that are sent at a time.
+    /// Pieces that are sent at a time, at least and at most: as few as fill the uplink.
+    pub turns_min: usize,
+    /// The most.
     pub turns_max: usize,
     /// Requests in flight to one peer.
     pub requests_max: usize,
@@ -129,7 +133,8 @@ impl Config {
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
-            turns_max: 1,
+            turns_min: 1,
+            turns_max: 32,
             requests_max: 256,
             links_max: 80,
             links_per_ip_max: 20,
@@ -403,7 +408,10 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
-            service: Service::new(have.len()),
+            service: Service::new(
+                have.len(),
+                Width::new(config.turns_min, config.turns_max),
+            ),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,
