@@ -98,9 +98,9 @@ pub struct Config {
     pub peer_order: PeerOrder,
     /// Whom to serve.
     pub policy: Policy,
-    /// Pieces that are sent at a time, at least and at most: as few as fill the uplink.
+    /// Pieces that are sent at a time, at least (see `width` for the figures behind the default).
     pub turns_min: usize,
-    /// The most.
+    /// The same, at most, where the least do not fill the uplink.
     pub turns_max: usize,
     /// Requests in flight to one peer.
     pub requests_max: usize,
@@ -133,7 +133,7 @@ impl Config {
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
-            turns_min: 1,
+            turns_min: 3,
             turns_max: 32,
             requests_max: 256,
             links_max: 80,
@@ -408,10 +408,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
-            service: Service::new(
-                have.len(),
-                Width::new(config.turns_min, config.turns_max),
-            ),
+            service: Service::new(have.len(), Width::new(config.turns_min, config.turns_max)),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,

@@ -91,7 +91,9 @@ impl Swarm {
 
     fn turn_stall_time(&self) -> Duration {
         let block_time = self.service.width.block_time(self.geometry.block_len());
-        block_time.map_or(TURN_STALL_TIME, |time| TURN_STALL_TIME.max(time * TURN_STALL_BLOCKS))
+        block_time.map_or(TURN_STALL_TIME, |time| {
+            TURN_STALL_TIME.max(time * TURN_STALL_BLOCKS)
+        })
     }
 
     /// Ends the turns of which nothing will come, and counts those that go on.
