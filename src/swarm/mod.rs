@@ -32,6 +32,7 @@ mod picker;
 mod pieces;
 mod requests;
 mod runs;
+mod sequence;
 mod service;
 mod standby;
 mod suspects;
@@ -408,6 +409,8 @@ pub struct Swarm {
     lacks_buffer: bool,
     /// A piece could not begin because our share of the pool was taken.
     lacks_room: bool,
+    /// All pieces before this one are here.
+    front: u32,
     /// How soon an idle peer answers a request.
     answer_time: Duration,
     ledger: Ledger,
@@ -454,6 +457,7 @@ impl Swarm {
             starved: VecDeque::new(),
             lacks_buffer: false,
             lacks_room: false,
+            front: 0,
             answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),

@@ -13,6 +13,8 @@ mod large;
 mod limits;
 mod magnet;
 mod malformed;
+mod passing;
+mod staying;
 #[path = "../common/storm.rs"]
 mod storm;
 mod trackers;

@@ -7,6 +7,7 @@ mod foreign;
 mod large;
 mod linking;
 mod refusals;
+mod sequence;
 mod serving;
 mod suspects;
 
