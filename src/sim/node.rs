@@ -190,6 +190,7 @@ fn new_swarm(
     config.order = scenario.order;
     config.peer_order = scenario.peer_order;
     config.links_max = scenario.links_max;
+    config.links_wanted = scenario.links_wanted;
     config.upload_slots_max = scenario.upload_slots_max;
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     config.notes = notes;

@@ -62,7 +62,7 @@ pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use suspects::{Digests, Proof};
 pub use upload::Upload;
-pub use view::LinkView;
+pub use view::{Counts, LinkView};
 
 use crate::base::{Bitfield, Deadlines, Digest20, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
@@ -274,21 +274,6 @@ pub enum Output {
     Complete,
     /// A piece could not be written.
     Failed(io::Error),
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Payload bytes received.
-    pub down_bytes: u64,
-    /// Payload bytes handed out for sending.
-    pub up_bytes: u64,
-    /// Payload bytes received in vain.
-    pub wasted_bytes: u64,
-    /// Pieces that did not match their hash.
-    pub hash_fail_count: u64,
-    /// Times a peer let its requests wait too long.
-    pub stall_count: u64,
 }
 
 /// The machine. See the module's text.
