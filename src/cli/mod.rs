@@ -13,6 +13,7 @@ mod exit;
 mod failure;
 mod help;
 mod journal;
+mod limits;
 mod lines;
 mod output;
 mod peer_config;
@@ -21,6 +22,7 @@ mod render_pipe;
 mod render_terminal;
 mod report;
 mod screen;
+mod seeding;
 mod table;
 mod torrent_config;
 mod torrent_row;
@@ -36,14 +38,16 @@ pub use event::{
 pub use exit::ExitCode;
 pub use failure::Failure;
 pub use journal::keep_log;
+pub use limits::RateLimits;
 pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,
-    PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, SeedMode, ShareConfig,
+    PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, ShareConfig,
     StatusConfig, Target, TrackerUse, VerifyConfig, parse_peer,
 };
 pub use report::{OutputConfig, Reporter};
 pub use screen::{Screen, Streams};
+pub use seeding::{SeedEnd, SeedMode};
 pub use torrent_config::{CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 pub use torrent_row::{TorrentEntry, TorrentRow};
 pub use tracker_config::{

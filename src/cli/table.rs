@@ -133,6 +133,14 @@ const ZONE: Flag = option(
     "where this machine is ($SHOAL_ZONE)",
 );
 
+const UP: Flag = option(
+    "",
+    "up",
+    "RATE",
+    "send peers at most this much a second, in all",
+);
+const RATES: &str = "RATE is bytes per second, as 512K, 20M or 1.5M; trackers are not counted.";
+
 const WHAT: &str = "WHAT is a name, an info-hash (40 hex digits) or a unique prefix of one (8 up),";
 const WHAT_FILE: &str = "a magnet link or a .torrent file.";
 const WHAT_NEWEST: &str =
@@ -200,6 +208,7 @@ const SHARE: Command = Command {
         PIECES_CHOSEN,
         "The magnet link and the .torrent file are for other BitTorrent clients.",
         "A FILE that exists is left if it says the same, and never overwritten.",
+        RATES,
     ],
     flags: &[
         option("n", "name", "NAME", "share under this name (one PATH only)"),
@@ -211,6 +220,8 @@ const SHARE: Command = Command {
             "FILE",
             "write a .torrent file as well (one PATH only)",
         ),
+        option("", "until", "N", "end with 0 once N others are complete"),
+        UP,
         LISTEN,
         ADVERTISE,
         ZONE,
@@ -229,20 +240,24 @@ const GET: Command = Command {
         WHAT_NEWEST,
         "Without -t all WHAT must be links or files: they name trackers of their own.",
         "Several WHAT go into a folder, which is created.",
+        "-o - writes one file to stdout, in order, while it arrives; it waits in $TMPDIR.",
+        "--seed auto leaves when others hold all pieces twice, nobody fetches it, or 30 s",
+        "are over. Where stdout is a terminal it is the default; elsewhere that is none.",
         "Interrupted and started again, get continues with the verified pieces.",
+        RATES,
     ],
     flags: &[
         option(
             "o",
             "output",
             "PATH|DIR",
-            "target; DIR if it ends in / or is one",
+            "target; DIR if it ends in / or is one; - is stdout",
         ),
         option(
             "",
             "order",
             "ORDER",
-            "pieces first: rarest (default) or random",
+            "pieces first: rarest (default), random, sequential",
         ),
         option(
             "",
@@ -254,7 +269,7 @@ const GET: Command = Command {
             "",
             "seed",
             "MODE",
-            "after completion: none (default, leave) or forever",
+            "serve on: none, auto, forever, ratio:R or time:DUR",
         ),
         switch(
             "",
@@ -269,6 +284,13 @@ const GET: Command = Command {
             "stall",
             "DUR",
             "give up if nothing arrives for this long (10m)",
+        ),
+        UP,
+        option(
+            "",
+            "down",
+            "RATE",
+            "take at most this much a second, in all",
         ),
         LISTEN,
         ADVERTISE,
@@ -340,8 +362,9 @@ const SEED: Command = Command {
         "PATH is the content itself: its file or its folder.",
         "If some pieces are missing or differ, those that match are served.",
         "With -t it is registered with that tracker too; the file's own are told anyway.",
+        RATES,
     ],
-    flags: &[LISTEN, ADVERTISE, ZONE],
+    flags: &[UP, LISTEN, ADVERTISE, ZONE],
 };
 
 const TORRENT_CREATE: Command = Command {
@@ -502,7 +525,7 @@ mod tests {
 
     #[test]
     fn options_of_later_issues_are_not_accepted() {
-        let later = ["up", "down", "until", "policy", "config"];
+        let later = ["policy", "config"];
         for program in [&PEER, &TRACKER] {
             for flag in program
                 .flags

@@ -1,19 +1,20 @@
 //! One content that is being fetched or shared: its swarm, its files, and its membership at the tracker.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::announce::Totals;
-use super::errand::{Files, PieceWork, Work};
+use super::errand::{Files, Outcome, PieceWork, Work};
 use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
-use crate::base::{Bitfield, PieceBuf, Time};
+use crate::base::{Bitfield, PieceBuf, Time, Verdict};
 use crate::reactor::{Closed, Command};
-use crate::storage::PartFiles;
-use crate::swarm::{Config, Found, Geometry, Input, Output, Run, Swarm};
+use crate::storage::{Outflow, PartFiles};
+use crate::swarm::{Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
     BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
@@ -31,7 +32,9 @@ pub(super) enum News {
     /// Everything is verified and written.
     Complete,
     /// A piece could not be written.
-    Unwritten(std::io::Error),
+    Unwritten(io::Error),
+    /// All of it went to stdout, or stdout takes no more.
+    Passed(io::Result<()>),
 }
 
 /// A content in transfer.
@@ -49,6 +52,8 @@ pub(super) struct Transfer {
     pub removed: bool,
     pub news: Vec<News>,
     had_first_piece: bool,
+    /// Where it goes on to while it arrives.
+    outflow: Option<Outflow>,
     report: Vec<u32>,
 }
 
@@ -75,8 +80,17 @@ impl Transfer {
             removed: false,
             news: Vec::new(),
             had_first_piece: false,
+            outflow: None,
             report: Vec::new(),
         }
+    }
+
+    /// Has it written to stdout, in order, while it arrives.
+    pub(super) fn pass_on(&mut self, shell: &Shell) -> io::Result<()> {
+        let len = self.meta.total_len();
+        let outflow = Outflow::to_stdout(self.files.content(), len, shell.wake())?;
+        self.outflow = Some(outflow);
+        Ok(())
     }
 
     /// Becomes a member, if the tracker is there.
@@ -115,6 +129,11 @@ impl Transfer {
     /// Whether we are a member under `slot`.
     pub(super) fn is_member(&self, slot: u32) -> bool {
         self.slot == Some(slot)
+    }
+
+    /// Whether we are a member, or are about to be.
+    pub(super) fn is_in_swarm(&self) -> bool {
+        self.slot.is_some() || self.joining
     }
 
     /// The tracker answered JOIN or PEERS.
@@ -230,9 +249,13 @@ impl Transfer {
                 }
                 Output::Broadcast { piece } => self.broadcast(piece, shell, links),
                 Output::Upload { peer } => links.touch(self.job, peer, shell),
-                Output::Check { piece, buffer } => self.check(piece, buffer, shell),
+                Output::Check {
+                    piece,
+                    buffer,
+                    digests,
+                } => self.check(piece, buffer, digests, shell),
                 Output::Write { run, buffer } => self.write(run, buffer, shell),
-                Output::Verify { piece } => self.verify(piece, shell),
+                Output::Verify { piece, digests } => self.verify(piece, digests, shell),
                 Output::Load { run, buffer } => self.load(run, buffer, shell),
                 Output::Connect { addr } => {
                     let tag = links.begin_dial(Dial {
@@ -260,7 +283,7 @@ impl Transfer {
                         shell.ask(self.job, tag::PEERS, request);
                     }
                 }
-                Output::Accuse { addr, piece } => self.accuse(addr, piece, shell),
+                Output::Accuse { addr, piece, proof } => self.accuse(addr, piece, proof, shell),
                 Output::Complete => {
                     let info_len = self.meta.info().len();
                     links.introduce_again(self.job, (&self.swarm, info_len), shell);
@@ -269,13 +292,81 @@ impl Transfer {
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }
+        if let Some(outflow) = &self.outflow
+            && let Some(passed) = outflow.take_outcome()
+        {
+            self.outflow = None;
+            self.news.push(News::Passed(passed));
+        }
+        while let Some(note) = self.swarm.poll_note() {
+            log::trace!("{note}");
+        }
     }
 
-    fn check(&self, piece: u32, buffer: PieceBuf, shell: &mut Shell) {
+    /// A worker is done: what belongs to the swarm goes to it, and what the command is to know comes back.
+    pub(super) fn worked(&mut self, now: Time, outcome: Outcome) -> Outcome {
+        let is_good = |verdict: &Verdict| matches!(verdict, Verdict::Good);
+        let (input, outcome) = match outcome {
+            Outcome::Checked {
+                piece,
+                buffer,
+                verdict,
+                digests,
+            } => {
+                let good = is_good(&verdict);
+                let checked = Input::Checked {
+                    piece,
+                    verdict,
+                    digests,
+                    buffer,
+                };
+                (checked, Outcome::Judged { good })
+            }
+            Outcome::Verified {
+                piece,
+                verdict,
+                digests,
+            } => {
+                let good = is_good(&verdict);
+                let verified = Input::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                };
+                (verified, Outcome::Judged { good })
+            }
+            Outcome::Written {
+                run,
+                buffer,
+                result,
+            } => {
+                let written = Input::Written {
+                    run,
+                    buffer,
+                    result,
+                };
+                (written, Outcome::Stored)
+            }
+            Outcome::Loaded {
+                run,
+                buffer,
+                result,
+            } => {
+                let ok = result.is_ok();
+                (Input::Loaded { run, buffer, ok }, Outcome::Read(result))
+            }
+            other => return other,
+        };
+        self.swarm.handle_input(now, input);
+        outcome
+    }
+
+    fn check(&self, piece: u32, buffer: PieceBuf, digests: Digests, shell: &mut Shell) {
         let work = PieceWork::Check {
             piece,
             buffer,
             expected: self.meta.piece_hash(piece),
+            digests,
             offset: self.swarm.geometry().piece_offset(piece),
             files: self.part_files(),
         };
@@ -292,11 +383,12 @@ impl Transfer {
         shell.submit(self.job, Work::Piece(work));
     }
 
-    fn verify(&self, piece: u32, shell: &mut Shell) {
+    fn verify(&self, piece: u32, digests: Digests, shell: &mut Shell) {
         let work = PieceWork::Verify {
             piece,
             len: self.swarm.geometry().piece_len(piece),
             expected: self.meta.piece_hash(piece),
+            digests,
             offset: self.swarm.geometry().piece_offset(piece),
             files: self.part_files(),
         };
@@ -330,22 +422,43 @@ impl Transfer {
         if !std::mem::replace(&mut self.had_first_piece, true) {
             self.news.push(News::FirstPiece);
         }
+        if let Some(outflow) = &self.outflow {
+            let front = self.swarm.front();
+            let geometry = self.swarm.geometry();
+            outflow.advance(match front < geometry.piece_count() {
+                true => geometry.piece_offset(front),
+                false => geometry.total_len(),
+            });
+        }
         let message = crate::wire::peer::Message::Have { piece };
         for link in self.swarm.links() {
             links.send(self.job, link.key, &message, shell);
         }
     }
 
-    fn accuse(&mut self, addr: SocketAddr, piece: u32, shell: &mut Shell) {
-        log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
+    /// Says that a peer is banned; the tracker as well, if there is proof.
+    fn accuse(&self, addr: SocketAddr, piece: u32, proof: Proof, shell: &mut Shell) {
+        let (block, evidence, digest) = match proof {
+            Proof::SoleSender => {
+                log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
+                (0, Evidence::SoleSender, [0; 20])
+            }
+            Proof::Block { block, digest } => {
+                log::warn!("{addr} sent a corrupt block ({block} of piece {piece}) and is banned");
+                (block, Evidence::BlockDigest, digest)
+            }
+            Proof::Record => {
+                return log::warn!("{addr} had a part in too many corrupt pieces and is banned");
+            }
+        };
         if let Some(slot) = self.slot {
             let accusation = BadPeer {
                 slot,
                 addr,
                 piece,
-                block: 0,
-                evidence: Evidence::SoleSender,
-                digest: [0; 20],
+                block,
+                evidence,
+                digest,
             };
             shell.ask(self.job, tag::BAD_PEER, Request::BadPeer(accusation));
         }

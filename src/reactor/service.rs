@@ -182,7 +182,7 @@ pub trait Service {
     fn poll_timeout(&self) -> Option<Time>;
 
     /// Bytes that may move on this conn at once. 0 parks that direction until [`Command::Resume`].
-    fn budget(&self, _conn: ConnId, _direction: Direction) -> usize {
+    fn budget(&mut self, _now: Time, _conn: ConnId, _direction: Direction) -> usize {
         usize::MAX
     }
 

@@ -9,7 +9,7 @@ use crate::registry::{Caller, Client, Config, Facts, Joining, Registry};
 use crate::swarm::{Found, Geometry, Input};
 use crate::wire::native::{Bitmap, HaveItem, HaveState, Member, Role};
 
-const HASH: InfoHash = InfoHash([0x5a; 20]);
+pub(super) const HASH: InfoHash = InfoHash([0x5a; 20]);
 /// Members that a node asks to be named.
 const WANTED: u16 = 50;
 

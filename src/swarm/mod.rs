@@ -15,6 +15,7 @@
 
 mod announcer;
 mod cache;
+mod choice;
 mod choker;
 mod contacts;
 mod exchange;
@@ -25,18 +26,21 @@ mod invariants;
 mod landing;
 mod ledger;
 mod links;
+mod notes;
 mod peer;
 mod picker;
 mod pieces;
 mod requests;
 mod runs;
+mod sequence;
 mod service;
 mod standby;
+mod suspects;
 mod timers;
 mod upload;
 mod view;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,20 +54,26 @@ pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
+pub use notes::{Decision, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
+pub use suspects::{Digests, Proof};
 pub use upload::Upload;
 pub use view::LinkView;
 
-use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
+use crate::base::{
+    Bitfield, BufferPool, Deadlines, Digest20, PeerId, PieceBuf, Rng, Time, Verdict,
+};
 use crate::wire::peer::{BlockRequest, Message};
 use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
+use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
 use service::Service;
+use suspects::Suspects;
 
 /// Whom a swarm serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,10 +108,16 @@ pub struct Config {
     pub policy: Policy,
     /// Pieces that are sent at a time.
     pub turns_max: usize,
+    /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
+    pub suggests: bool,
+    /// Whether the last blocks are asked for twice.
+    pub end_game: bool,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links that we look for; beyond them we take what comes.
+    pub links_wanted: usize,
     /// Links at a time to one IP address that is not loopback.
     pub links_per_ip_max: usize,
     /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
@@ -110,6 +126,8 @@ pub struct Config {
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether decisions are noted: see [`Swarm::poll_note`].
+    pub notes: bool,
     /// Whether what is missing stays missing (BEP 21): only what is here is served.
     pub is_upload_only: bool,
 }
@@ -130,12 +148,16 @@ impl Config {
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
             turns_max: 1,
+            suggests: true,
+            end_game: true,
             requests_max: 256,
             links_max: 80,
+            links_wanted: 40,
             links_per_ip_max: 20,
             exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            notes: false,
             is_upload_only: false,
         }
     }
@@ -193,6 +215,8 @@ pub enum Input<'a> {
         piece: u32,
         /// What came of it.
         verdict: Verdict,
+        /// The SHA-1 of each block, as far as they were wanted.
+        digests: Vec<Digest20>,
         /// Its buffer, which comes home.
         buffer: PieceBuf,
     },
@@ -211,6 +235,8 @@ pub enum Input<'a> {
         piece: u32,
         /// What came of it.
         verdict: Verdict,
+        /// The SHA-1 of each block, as far as they were wanted.
+        digests: Vec<Digest20>,
     },
     /// A worker has read a run for uploading.
     Loaded {
@@ -281,6 +307,8 @@ pub enum Output {
         piece: u32,
         /// Its bytes.
         buffer: PieceBuf,
+        /// Whether the digests of its blocks are wanted as well.
+        digests: Digests,
     },
     /// Write a run of a large piece where it belongs, unchecked.
     Write {
@@ -293,6 +321,8 @@ pub enum Output {
     Verify {
         /// Which.
         piece: u32,
+        /// Whether the digests of its blocks are wanted as well.
+        digests: Digests,
     },
     /// Read a run from disk.
     Load {
@@ -317,12 +347,14 @@ pub enum Output {
     Report,
     /// Ask the tracker for more peers.
     WantPeers,
-    /// Tell the tracker that a peer, alone, sent a piece that is wrong.
+    /// A peer is banned, since it sent wrong bytes: the tracker is to know, if there is proof.
     Accuse {
         /// Where it listens.
         addr: SocketAddr,
         /// What it spoilt.
         piece: u32,
+        /// How that is known.
+        proof: Proof,
     },
     /// Every piece is verified and written.
     Complete,
@@ -360,7 +392,7 @@ pub struct Swarm {
     /// Bytes of buffers in arriving and checked pieces.
     arriving_bytes: usize,
     /// Pieces that failed with several senders.
-    suspects: BTreeSet<u32>,
+    suspects: Suspects,
     picker: Picker,
     /// Peers counted as holding everything.
     whole_count: u32,
@@ -377,6 +409,8 @@ pub struct Swarm {
     lacks_buffer: bool,
     /// A piece could not begin because our share of the pool was taken.
     lacks_room: bool,
+    /// All pieces before this one are here.
+    front: u32,
     /// How soon an idle peer answers a request.
     answer_time: Duration,
     ledger: Ledger,
@@ -386,6 +420,7 @@ pub struct Swarm {
     hungry: bool,
     turn: usize,
     outputs: VecDeque<Output>,
+    notes: Notes,
 }
 
 impl Swarm {
@@ -403,6 +438,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            notes: Notes::new(config.notes),
             service: Service::new(have.len()),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
@@ -411,7 +447,7 @@ impl Swarm {
             arriving: Vec::new(),
             unasked_count: 0,
             arriving_bytes: 0,
-            suspects: BTreeSet::new(),
+            suspects: Suspects::default(),
             whole_count: 0,
             peers: Slab::new(),
             generation: 0,
@@ -421,6 +457,7 @@ impl Swarm {
             starved: VecDeque::new(),
             lacks_buffer: false,
             lacks_room: false,
+            front: 0,
             answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),
@@ -463,14 +500,19 @@ impl Swarm {
             Input::Checked {
                 piece,
                 verdict,
+                digests,
                 buffer,
-            } => self.checked(now, piece, verdict, Some(buffer)),
+            } => self.checked(now, piece, (verdict, &digests), Some(buffer)),
             Input::Written {
                 run,
                 buffer,
                 result,
             } => self.run_written(now, run, buffer, result),
-            Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
+            Input::Verified {
+                piece,
+                verdict,
+                digests,
+            } => self.checked(now, piece, (verdict, &digests), None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(now, peers, now),
             Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),

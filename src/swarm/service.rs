@@ -126,8 +126,9 @@ impl Swarm {
             let spread = &mut self.service.spread[piece as usize];
             *spread = spread.saturating_add(1);
         }
-        let sent = &mut self.service.sent[piece as usize];
-        *sent = sent.saturating_add(1);
+        let sent = self.service.sent[piece as usize];
+        self.service.sent[piece as usize] = sent.saturating_add(1);
+        self.note_served(now, key, piece, sent);
         self.service.turns.push(Turn {
             peer: key,
             piece,
@@ -177,7 +178,8 @@ impl Swarm {
     /// that no piece goes out twice before all went out once.
     pub(super) fn promise(&mut self, key: PeerKey) {
         let peer = &self.peers[key.slot()];
-        if self.config.policy != Policy::Fleet || !self.is_complete() || !peer.hello.fast {
+        let suggests = self.config.suggests && self.config.policy == Policy::Fleet;
+        if !suggests || !self.is_complete() || !peer.hello.fast {
             return;
         }
         if peer.has.is_all() || peer.promised.is_some_and(|piece| !peer.has.get(piece)) {

@@ -454,7 +454,7 @@ impl Service for TrackerService {
         timers.into_iter().flatten().min()
     }
 
-    fn budget(&self, conn: ConnId, direction: Direction) -> usize {
+    fn budget(&mut self, _: Time, conn: ConnId, direction: Direction) -> usize {
         match direction {
             Direction::In if self.conns.is_paused(conn) => 0,
             _ => usize::MAX,

@@ -83,7 +83,7 @@ fn get_has_these_defaults() {
     assert_eq!(config.target, Target::Here);
     assert_eq!(config.order, PieceOrder::Rarest);
     assert_eq!(config.peers, PeerChoice::Random);
-    assert_eq!(config.seed, SeedMode::None);
+    assert_eq!(config.seed, None);
     assert!(!config.check && !config.overwrite);
     assert_eq!((config.sha256, config.timeout), (None, None));
     assert_eq!(config.stall, Duration::from_secs(600));
@@ -96,20 +96,32 @@ fn every_option_of_get_reaches_its_value() {
     let digest = "ab".repeat(32);
     let config = get(&format!(
         "get -o out --order random --peers=round-robin --seed forever --check --sha256 {digest} --overwrite \
-         --timeout 2h --stall=90 -l 7000 --advertise 192.0.2.1 --advertise [2001:db8::1]:7001 --zone a/b vm"
+         --timeout 2h --stall=90 --up 20M --down=1.5MiB/s -l 7000 --advertise 192.0.2.1 --advertise [2001:db8::1]:7001 --zone a/b vm"
     ));
     assert_eq!(config.target, Target::FolderOrPath("out".into()));
     assert_eq!(config.order, PieceOrder::Random);
     assert_eq!(config.peers, PeerChoice::RoundRobin);
-    assert_eq!(config.seed, SeedMode::Forever);
+    assert_eq!(config.seed, Some(SeedMode::Forever));
     assert!(config.check && config.overwrite);
     assert_eq!(config.sha256, Some([0xab; 32]));
     assert_eq!(config.timeout, Some(Duration::from_secs(7200)));
     assert_eq!(config.stall, Duration::from_secs(90));
+    assert_eq!(config.limits.up_bytes_per_s, Some(20 << 20));
+    assert_eq!(config.limits.down_bytes_per_s, Some(3 << 19));
     assert_eq!(config.reach.listen.to_string(), "[::]:7000");
     let ports: Vec<_> = config.reach.advertise.iter().map(|a| a.port).collect();
     assert_eq!(ports, [None, Some(7001)]);
     assert_eq!(config.reach.zone.as_deref(), Some("a/b"));
+}
+
+#[test]
+fn what_goes_to_stdout_goes_in_order_unless_another_is_asked_for() {
+    let config = get("get -o - a");
+    assert_eq!(config.target, Target::Stdout);
+    assert_eq!(config.order, PieceOrder::Sequential);
+    let config = get("get -o - --order random a");
+    assert_eq!(config.order, PieceOrder::Random);
+    assert_eq!(get("get --order sequential a").target, Target::Here);
 }
 
 #[test]
@@ -305,7 +317,7 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
     refuses(&[
         (
             "get x --order foo",
-            "get: --order: \"foo\" is not rarest or random (see shoal-peer help get)",
+            "get: --order: \"foo\" is not rarest, random or sequential (see shoal-peer help get)",
         ),
         (
             "get x --peers foo",
@@ -313,7 +325,13 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
         ),
         (
             "get x --seed 1h",
-            "get: --seed: \"1h\" is not none or forever (see shoal-peer help get)",
+            "get: --seed: \"1h\" is not none, auto, forever, ratio:R (like 1.5) or time:DUR (like 10m) \
+             (see shoal-peer help get)",
+        ),
+        (
+            "share x --up 0",
+            "share: --up: \"0\" is not a rate like 512K, 20M or 1.5MiB (bytes per second, at least 1K) \
+             (see shoal-peer help share)",
         ),
         (
             "get x --timeout 0",
@@ -328,8 +346,9 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
             "get: --sha256: \"ab\" is not 64 hexadecimal digits (see shoal-peer help get)",
         ),
         (
-            "get x -o -",
-            "get: --output: \"-\" is not a path (see shoal-peer help get)",
+            "get x y -o -",
+            "get: --output: \"-\" is for one content: several do not fit through a pipe \
+             (see shoal-peer help get)",
         ),
         (
             "get x -l tr",
@@ -360,8 +379,8 @@ fn a_refusal_says_what_does_not_fit_together() {
         ),
         ("get", "get: WHAT... expected (see shoal-peer help get)"),
         (
-            "get x --up 1M",
-            "get: --up: no such option (see shoal-peer help get)",
+            "share x --down 1M",
+            "share: --down: no such option (see shoal-peer help share)",
         ),
         (
             "get x -z",
@@ -456,7 +475,7 @@ fn a_refusal_names_the_variable_that_is_wrong() {
 fn a_refusal_stays_on_one_line_and_steers_no_terminal() {
     assert_eq!(
         refusal(&["get", "x", "--order", "a\n\u{1b}[2J"], TRACKER),
-        "get: --order: \"a\\u{a}\\u{1b}[2J\" is not rarest or random (see shoal-peer help get)"
+        "get: --order: \"a\\u{a}\\u{1b}[2J\" is not rarest, random or sequential (see shoal-peer help get)"
     );
     let words = [OsString::from("get"), OsString::from_vec(b"a\xff".to_vec())];
     let failure = parse_peer(words, &|_| None).expect_err("not UTF-8");

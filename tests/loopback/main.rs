@@ -11,8 +11,11 @@ mod disks;
 mod failures;
 mod hostile;
 mod large;
+mod limits;
 mod magnet;
 mod malformed;
+mod passing;
+mod staying;
 #[path = "../common/storm.rs"]
 mod storm;
 mod trackers;
