@@ -57,11 +57,11 @@ impl List {
     /// Looks at every line of the cache that a search goes over; a number that depends on all of them.
     pub(super) fn glance(&self) -> u64 {
         match self {
-            Self::InOnePiece(rows) => rows
+            Self::Many(rows) => rows
                 .iter()
                 .step_by(ROWS_PER_LINE)
                 .fold(0, |seen, row| seen ^ row.key()),
-            Self::InPlace(_) | Self::InTable(_) => 0,
+            Self::Few(_) | Self::Indexed(_) => 0,
         }
     }
 
