@@ -197,7 +197,7 @@ fn new_swarm(
     config.end_game = scenario.end_game;
     config.suggests = scenario.seeds_suggest;
     if let Some(turns) = scenario.turns {
-        config.turns_max = turns;
+        (config.turns_min, config.turns_max) = (turns, turns);
     }
     if scenario.free_riders().contains(&index) {
         config.upload_slots_max = 0;

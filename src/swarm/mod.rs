@@ -39,6 +39,7 @@ mod suspects;
 mod timers;
 mod upload;
 mod view;
+mod width;
 
 use std::collections::VecDeque;
 use std::io;
@@ -74,6 +75,7 @@ use peer::Peer;
 use pieces::PieceState;
 use service::Service;
 use suspects::Suspects;
+use width::Width;
 
 /// Whom a swarm serves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,7 +108,9 @@ pub struct Config {
     pub peer_order: PeerOrder,
     /// Whom to serve.
     pub policy: Policy,
-    /// Pieces that are sent at a time.
+    /// Pieces that are sent at a time, at least (see `width` for the figures behind the default).
+    pub turns_min: usize,
+    /// The same, at most, where the least do not fill the uplink.
     pub turns_max: usize,
     /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
     pub suggests: bool,
@@ -147,7 +151,8 @@ impl Config {
             order: Order::RarestFirst,
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
-            turns_max: 1,
+            turns_min: 3,
+            turns_max: 32,
             suggests: true,
             end_game: true,
             requests_max: 256,
@@ -439,7 +444,7 @@ impl Swarm {
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
             notes: Notes::new(config.notes),
-            service: Service::new(have.len()),
+            service: Service::new(have.len(), Width::new(config.turns_min, config.turns_max)),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,
