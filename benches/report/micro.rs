@@ -50,7 +50,10 @@ fn row_of(folder: &Path) -> Option<Row> {
     let size = about["value_str"].as_str().and_then(size_of);
     Some(Row {
         bench: "micro".to_owned(),
-        case: function.map_or(group.to_owned(), |function| format!("{group}: {function}")),
+        case: function.map_or_else(
+            || group.to_owned(),
+            |function| format!("{group}: {function}"),
+        ),
         who: "shoal".to_owned(),
         unit: unit.to_owned(),
         values: each.step_by(step).map(value).collect(),
