@@ -190,6 +190,7 @@ fn new_swarm(
     config.order = scenario.order;
     config.peer_order = scenario.peer_order;
     config.links_max = scenario.links_max;
+    config.links_wanted = scenario.links_wanted;
     config.upload_slots_max = scenario.upload_slots_max;
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     config.notes = notes;
@@ -197,7 +198,7 @@ fn new_swarm(
     config.end_game = scenario.end_game;
     config.suggests = scenario.seeds_suggest;
     if let Some(turns) = scenario.turns {
-        config.turns_max = turns;
+        (config.turns_min, config.turns_max) = (turns, turns);
     }
     if scenario.free_riders().contains(&index) {
         config.upload_slots_max = 0;
