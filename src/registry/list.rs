@@ -13,6 +13,8 @@ const IN_PLACE: usize = 2;
 /// Members up to which they lie in one piece; a table that has fewer than the other number is made one again.
 const IN_ONE_PIECE_MAX: usize = 192;
 const IN_TABLE_MIN: usize = 128;
+/// Rows on one line of the processor's cache.
+const ROWS_PER_LINE: usize = 64 / size_of::<Row4>();
 /// Rows that are compared before it is asked whether one of them was it.
 const COMPARED_AT_ONCE: usize = 8;
 
@@ -49,6 +51,17 @@ impl List {
             Self::Few(rows) => rows.iter().filter(|row| row.flags().is_seed()).count(),
             Self::Many(rows) => rows[0].number(),
             Self::Indexed(table) => table.seeds(),
+        }
+    }
+
+    /// Looks at every line of the cache that a search goes over; a number that depends on all of them.
+    pub(super) fn glance(&self) -> u64 {
+        match self {
+            Self::Many(rows) => rows
+                .iter()
+                .step_by(ROWS_PER_LINE)
+                .fold(0, |seen, row| seen ^ row.key()),
+            Self::Few(_) | Self::Indexed(_) => 0,
         }
     }
 

@@ -5,12 +5,14 @@ Says what happens, one alert per line, by the name of its kind. Leaves its swarm
 is killed.
 """
 
+import faulthandler
 import json
 import signal
 import sys
 
 import libtorrent
 
+faulthandler.enable()
 torrent, folder, listen, settings = sys.argv[1:5]
 settings = json.loads(settings)
 upload_bytes_per_second = settings.pop("upload_bytes_per_second", 0)

@@ -5,6 +5,7 @@ mod common;
 
 mod announces;
 mod basics;
+mod cold;
 mod commands;
 mod disks;
 mod failures;

@@ -100,7 +100,7 @@ impl Get {
     /// The tracker told how many fetch it.
     pub(super) fn told_stats(&mut self, cx: &mut Context<'_>, told: &Stats) {
         if let Stage::Serving(stay) = &mut self.stage {
-            stay.stats = Some(told.clone());
+            stay.stats = Some(*told);
             self.look_whether_to_stay(cx);
         }
     }
