@@ -257,8 +257,6 @@ impl Simulation {
             }
         }
         self.arm(node);
-        let lent = self.nodes[node].lent_bytes();
-        self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
         self.check_step(node);
     }
 
@@ -269,6 +267,8 @@ impl Simulation {
     }
 
     fn act(&mut self, node: usize, output: Output) {
+        let lent = self.nodes[node].lent_bytes();
+        self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
         match output {
             Output::Open { peer } => self.tell_possession(node, peer),
             Output::Send { peer, message } => self.send_message(node, peer, message),
