@@ -1,11 +1,13 @@
 //! How fast the real programs carry a file: one tracker, one sharer, one or four getters, all on loopback.
 //!
 //! Under `cargo bench` it measures 256 MiB and 1 GiB in memory, several runs each, and 1 GiB on a disk, in turn with the
-//! programs of others, prints each run and the medians, and then shows how cost grows with the getters, up to 64.
+//! programs of others, prints each run and the medians, and then shows how cost grows with the getters, up to 64, and
+//! how near swarms with capped uplinks come to what they could (that alone: `SHOAL_BENCH_CAPPED=8`).
 //! Under `cargo test` it carries 8 MiB to two getters once and prints a hash of what arrived, so that less work cannot pass
 //! as faster work. Every copy is compared with the original, outside of the time. `SHOAL_BENCH_MIB` (a list of sizes),
 //! `SHOAL_BENCH_RUNS` (3 or more) and `-- --quick` change what is measured. Linux only: it reads /proc.
 
+mod capped;
 mod programs;
 mod rivals;
 #[path = "../common/rows.rs"]
@@ -41,6 +43,9 @@ fn main() {
     }
     if args.iter().any(|arg| arg == "--list") {
         return println!("transfer: bench");
+    }
+    if std::env::var_os("SHOAL_BENCH_CAPPED").is_some() {
+        return capped::measure();
     }
     if args.iter().any(|arg| arg == "--bench") {
         measure(args.iter().any(|arg| arg == "--quick"));
@@ -86,6 +91,7 @@ fn measure(is_quick: bool) {
         };
         compare(&disk, &job, &rivals, "on disk");
         grow(&place);
+        capped::measure();
     }
 }
 

@@ -190,6 +190,7 @@ fn new_swarm(
     config.order = scenario.order;
     config.peer_order = scenario.peer_order;
     config.links_max = scenario.links_max;
+    config.links_wanted = scenario.links_wanted;
     config.upload_slots_max = scenario.upload_slots_max;
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     config.notes = notes;
@@ -256,8 +257,6 @@ impl Simulation {
             }
         }
         self.arm(node);
-        let lent = self.nodes[node].lent_bytes();
-        self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
         self.check_step(node);
     }
 
@@ -268,6 +267,8 @@ impl Simulation {
     }
 
     fn act(&mut self, node: usize, output: Output) {
+        let lent = self.nodes[node].lent_bytes();
+        self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
         match output {
             Output::Open { peer } => self.tell_possession(node, peer),
             Output::Send { peer, message } => self.send_message(node, peer, message),

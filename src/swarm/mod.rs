@@ -17,6 +17,7 @@ mod announcer;
 mod cache;
 mod choice;
 mod choker;
+mod config;
 mod contacts;
 mod exchange;
 mod geometry;
@@ -50,6 +51,7 @@ use slab::Slab;
 
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
+pub use config::{Config, Policy};
 pub use contacts::{Found, PeerOrder};
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
@@ -60,11 +62,9 @@ pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use suspects::{Digests, Proof};
 pub use upload::Upload;
-pub use view::LinkView;
+pub use view::{Counts, LinkView};
 
-use crate::base::{
-    Bitfield, BufferPool, Deadlines, Digest20, PeerId, PieceBuf, Rng, Time, Verdict,
-};
+use crate::base::{Bitfield, Deadlines, Digest20, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
 use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
@@ -76,97 +76,6 @@ use pieces::PieceState;
 use service::Service;
 use suspects::Suspects;
 use width::Width;
-
-/// Whom a swarm serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// One domain of trust: everybody is to have everything as early as possible.
-    #[default]
-    Fleet,
-    /// Cohen's choker: who gives is given.
-    Fair,
-}
-
-/// What a swarm may use, and how it chooses.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Our own peer id.
-    pub id: PeerId,
-    /// Seed of all random choices.
-    pub seed: u64,
-    /// Where buffers come from; shared by all swarms of the program.
-    pub pool: BufferPool,
-    /// Most bytes in arriving and checked pieces, one piece excepted.
-    pub arriving_bytes_max: usize,
-    /// Pieces of more bytes than this are written before they are checked.
-    pub whole_piece_bytes_max: u32,
-    /// Most bytes in the upload cache.
-    pub cache_bytes_max: usize,
-    /// Which piece is asked for next.
-    pub order: Order,
-    /// Whom to dial and to ask first.
-    pub peer_order: PeerOrder,
-    /// Whom to serve.
-    pub policy: Policy,
-    /// Pieces that are sent at a time, at least (see `width` for the figures behind the default).
-    pub turns_min: usize,
-    /// The same, at most, where the least do not fill the uplink.
-    pub turns_max: usize,
-    /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
-    pub suggests: bool,
-    /// Whether the last blocks are asked for twice.
-    pub end_game: bool,
-    /// Requests in flight to one peer.
-    pub requests_max: usize,
-    /// Links at a time.
-    pub links_max: usize,
-    /// Links that we look for; beyond them we take what comes.
-    pub links_wanted: usize,
-    /// Links at a time to one IP address that is not loopback.
-    pub links_per_ip_max: usize,
-    /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
-    pub exchange: bool,
-    /// Peers unchoked at a time.
-    pub upload_slots_max: usize,
-    /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
-    pub waiting_requests_max: usize,
-    /// Whether decisions are noted: see [`Swarm::poll_note`].
-    pub notes: bool,
-    /// Whether what is missing stays missing (BEP 21): only what is here is served.
-    pub is_upload_only: bool,
-}
-
-impl Config {
-    /// The defaults for a peer called `id` that draws on `pool`: up to three quarters of it for what arrives,
-    /// up to half for what is uploaded.
-    pub fn new(id: PeerId, seed: u64, pool: BufferPool) -> Self {
-        let bytes = pool.bytes_max();
-        Self {
-            id,
-            seed,
-            pool,
-            arriving_bytes_max: bytes / 4 * 3,
-            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
-            cache_bytes_max: bytes / 2,
-            order: Order::RarestFirst,
-            peer_order: PeerOrder::Random,
-            policy: Policy::Fleet,
-            turns_min: 3,
-            turns_max: 32,
-            suggests: true,
-            end_game: true,
-            requests_max: 256,
-            links_max: 80,
-            links_wanted: 40,
-            links_per_ip_max: 20,
-            exchange: true,
-            upload_slots_max: 32,
-            waiting_requests_max: 2_000,
-            notes: false,
-            is_upload_only: false,
-        }
-    }
-}
 
 /// Something that happened.
 #[derive(Debug)]
@@ -365,21 +274,6 @@ pub enum Output {
     Complete,
     /// A piece could not be written.
     Failed(io::Error),
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Payload bytes received.
-    pub down_bytes: u64,
-    /// Payload bytes handed out for sending.
-    pub up_bytes: u64,
-    /// Payload bytes received in vain.
-    pub wasted_bytes: u64,
-    /// Pieces that did not match their hash.
-    pub hash_fail_count: u64,
-    /// Times a peer let its requests wait too long.
-    pub stall_count: u64,
 }
 
 /// The machine. See the module's text.

@@ -12,6 +12,7 @@ mod serving;
 mod suspects;
 
 use super::*;
+use crate::base::{BufferPool, PeerId};
 use crate::wire::peer::BLOCK_LEN;
 
 /// Four blocks to a piece.
