@@ -28,8 +28,8 @@ micro=()
 sims=()
 if [ "$effort" = quick ]; then
     quick=(--quick)
-    # For criterion, which is asked for less time; a bench of its own accord takes seconds for each figure.
-    micro=(--warm-up-time 0.2 --measurement-time 0.5 --sample-size 20)
+    # Criterion takes seconds for each figure of its own accord.
+    micro=(--warm-up-time 0.1 --measurement-time 0.3 --sample-size 10)
     sims=(s1-31)
     export SHOAL_SEEDS=2 SHOAL_BENCH_RUNS=3 SHOAL_BENCH_MIB=256
 fi

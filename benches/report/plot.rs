@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use crate::markdown::number;
 use crate::row::{Row, Spread};
 
-const WIDTH: f64 = 860.0;
+const WIDTH: f64 = 1100.0;
 /// Where bars begin, behind the names of their cases.
-const LEFT: f64 = 400.0;
+const LEFT: f64 = 620.0;
 const RIGHT: f64 = 90.0;
 const LINE: f64 = 20.0;
 const COLOURS: [&str; 6] = [
@@ -125,8 +125,8 @@ fn curves(title: &str, rows: &[&Row]) -> String {
     let _ = writeln!(
         svg,
         "<text x=\"{:.0}\" y=\"{:.0}\">{}</text>",
-        SIDES.1 + 14.0,
-        FLOOR + 18.0,
+        SIDES.0,
+        FLOOR + 34.0,
         escaped(of)
     );
     for (at, (name, rows)) in series.iter().enumerate() {
