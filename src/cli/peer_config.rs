@@ -201,10 +201,18 @@ pub enum PieceOrder {
 /// Which of a piece's holders to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerChoice {
+    /// A mix: mostly near ones, some that have most, some at random.
+    Auto,
     /// Any.
     Random,
     /// One after the other.
     RoundRobin,
+    /// Who sends fastest.
+    Bandwidth,
+    /// Who has most of what is missing.
+    Availability,
+    /// Who is nearest, by zone or by address.
+    Proximity,
 }
 
 /// How long to serve a complete content.
@@ -355,8 +363,12 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         ("random", PieceOrder::Random),
     ]);
     let peers = choice(&[
+        ("auto", PeerChoice::Auto),
         ("random", PeerChoice::Random),
         ("round-robin", PeerChoice::RoundRobin),
+        ("bandwidth", PeerChoice::Bandwidth),
+        ("availability", PeerChoice::Availability),
+        ("proximity", PeerChoice::Proximity),
     ]);
     let seed = choice(&[("none", SeedMode::None), ("forever", SeedMode::Forever)]);
     Ok(GetConfig {

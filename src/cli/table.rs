@@ -238,6 +238,8 @@ const GET: Command = Command {
         WHAT_FILE,
         WHAT_NEWEST,
         "Without -t all WHAT must be links or files: they name trackers of their own.",
+        "--peers random, round-robin, bandwidth (who sends fastest), availability (who",
+        "has most of what is missing), proximity (by --zone or address) or auto (a mix).",
         "Several WHAT go into a folder, which is created.",
         "Interrupted and started again, get continues with the verified pieces.",
         RATES,
@@ -259,7 +261,7 @@ const GET: Command = Command {
             "",
             "peers",
             "CHOICE",
-            "among holders: random (default) or round-robin",
+            "whom to ask first: see below (default random)",
         ),
         option(
             "",

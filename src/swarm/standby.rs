@@ -47,7 +47,7 @@ impl Swarm {
         if !peer.asked.is_empty() {
             return None;
         }
-        if self.is_on_parole(key) {
+        if self.is_on_parole(key) || !self.freedom(key).may_help() {
             return None;
         }
         let gap = self.answer_time * 2;

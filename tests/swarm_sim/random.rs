@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use shoal::base::Rng;
 use shoal::sim::Scenario;
-use shoal::swarm::{Order, PeerOrder, Reason};
+use shoal::swarm::{Order, Reason};
 
-use crate::{SECOND, last, run, seeds};
+use crate::{PEER_ORDERS, SECOND, last, run, seeds};
 
 /// A small scenario in which anything may happen.
 fn random_scenario(seed: u64) -> Scenario {
@@ -22,11 +22,6 @@ fn random_scenario(seed: u64) -> Scenario {
         } else {
             Order::RarestFirst
         },
-        peer_order: if one_in(3) {
-            PeerOrder::RoundRobin
-        } else {
-            PeerOrder::Random
-        },
         poisoner_count: usize::from(one_in(3)),
         ..Scenario::default()
     };
@@ -41,6 +36,7 @@ fn random_scenario(seed: u64) -> Scenario {
         20 * SECOND
     };
     scenario.seed_count = 1 + rng.below(2);
+    scenario.peer_order = PEER_ORDERS[rng.below(PEER_ORDERS.len())];
     scenario.getter_count = 2 + rng.below(8);
     scenario.piece_length = 1 << (16 + rng.below(4));
     scenario.total_len = 1 + rng.below(4 << 20) as u64;

@@ -6,6 +6,7 @@ mod fetching;
 mod foreign;
 mod large;
 mod linking;
+mod preference;
 mod refusals;
 mod serving;
 mod suspects;
@@ -48,6 +49,7 @@ fn found(number: u8) -> Found {
         id: Some(id(number)),
         addrs: vec![addr(number)],
         is_seed: false,
+        ..Found::default()
     }
 }
 
