@@ -13,10 +13,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 TARGET   := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test bench sim demo fuzz lint install uninstall clean
+.PHONY: help build test bench bench-quick sim demo fuzz lint install uninstall clean
 
 help: ## list what can be made
-	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":[^#]*## " } /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo "  PREFIX=$(PREFIX) and DESTDIR=$(DESTDIR) are where install puts the two programs"
 
 build: ## build both programs, optimised (target/release)
@@ -26,8 +26,11 @@ test: ## run all tests, and each bench once in its small form
 	$(CARGO) test --locked
 	$(CARGO) test --locked --bench '*'
 
-bench: ## measure: transfers between real programs, then the parts
-	$(CARGO) bench --locked --bench '*'
+bench: ## measure everything, beside others where they are installed: target/bench/report.md; ONLY="a b" names some
+	bash benches/run.sh all $(ONLY)
+
+bench-quick: ## the same with less of everything, for three minutes after the build
+	bash benches/run.sh quick $(ONLY)
 
 sim: ## run the gates of the simulator, print their figures and draw them (target/sim)
 	$(CARGO) bench --locked --bench sim

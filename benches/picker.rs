@@ -1,13 +1,14 @@
-//! How fast the picker is: what one `have` costs, what choosing a piece costs, at a usual and at a large size.
+//! How fast the picker is: what one `have` costs, what choosing a piece costs, and how that grows with their number.
 
 use std::hint::black_box;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use shoal::base::{Bitfield, Rng};
 use shoal::swarm::{Order, Picker};
 
-/// Pieces and neighbours: what a sharer chooses for any large file, and eight times a large fleet's.
-const SIZES: [(u32, usize); 2] = [(2_048, 30), (65_536, 100)];
+/// Pieces of a small content, of what a sharer chooses for any large file, and so on up to the most that others make.
+const SIZES: [u32; 5] = [512, 2_048, 8_192, 32_768, 131_072];
+const NEIGHBOURS: usize = 30;
 
 /// Neighbours that have a random half of the pieces.
 fn neighbours(pieces: u32, count: usize, rng: &mut Rng) -> Vec<Bitfield> {
@@ -55,14 +56,15 @@ fn mixed(hash: u64, value: u32) -> u64 {
 }
 
 fn picking(criterion: &mut Criterion) {
-    for (pieces, count) in SIZES {
-        let neighbours = neighbours(pieces, count, &mut Rng::new(1));
-        let mut group = criterion.benchmark_group(format!("picker/{pieces} pieces"));
+    let mut group = criterion.benchmark_group("picker");
+    for pieces in SIZES {
+        let neighbours = neighbours(pieces, NEIGHBOURS, &mut Rng::new(1));
         group.throughput(Throughput::Elements(pieces.into()));
         for order in [Order::RarestFirst, Order::Random] {
             let hash = pick_all(&mut counting(pieces, &neighbours), &neighbours, order);
             println!("picker: {pieces} pieces, {order:?}, choices {hash:016x}");
-            group.bench_function(format!("pick all, {order:?}"), |bencher| {
+            let id = BenchmarkId::new(format!("pick all, {order:?}"), format!("{pieces} pieces"));
+            group.bench_function(id, |bencher| {
                 bencher.iter_batched(
                     || counting(pieces, &neighbours),
                     |mut picker| pick_all(&mut picker, &neighbours, order),
@@ -70,40 +72,35 @@ fn picking(criterion: &mut Criterion) {
                 );
             });
         }
-        group.finish();
     }
 }
 
 /// A neighbour that has little is asked last; looking through all that it lacks is the worst case.
 fn picking_from_the_poor(criterion: &mut Criterion) {
-    for (pieces, count) in SIZES {
-        let picker = counting(pieces, &neighbours(pieces, count, &mut Rng::new(1)));
-        let mut rng = Rng::new(2);
-        let nothing = Bitfield::none(pieces);
-        criterion.bench_function(
-            &format!("picker/{pieces} pieces/nothing to pick"),
-            |bencher| {
-                bencher.iter(|| picker.pick(black_box(&nothing), Order::RarestFirst, &mut rng));
-            },
-        );
+    let mut group = criterion.benchmark_group("picker");
+    for pieces in SIZES {
+        let picker = counting(pieces, &neighbours(pieces, NEIGHBOURS, &mut Rng::new(1)));
+        let (mut rng, nothing) = (Rng::new(2), Bitfield::none(pieces));
+        let id = BenchmarkId::new("nothing to pick", format!("{pieces} pieces"));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| picker.pick(black_box(&nothing), Order::RarestFirst, &mut rng));
+        });
     }
 }
 
 fn counting_haves(criterion: &mut Criterion) {
-    for (pieces, count) in SIZES {
-        let neighbours = neighbours(pieces, count, &mut Rng::new(1));
-        let mut picker = counting(pieces, &neighbours);
-        let mut rng = Rng::new(3);
-        criterion.bench_function(
-            &format!("picker/{pieces} pieces/have and lost"),
-            |bencher| {
-                bencher.iter(|| {
-                    let piece = rng.below(pieces as usize) as u32;
-                    picker.increase(black_box(piece));
-                    picker.decrease(black_box(piece));
-                });
-            },
-        );
+    let mut group = criterion.benchmark_group("picker");
+    for pieces in SIZES {
+        let neighbours = neighbours(pieces, NEIGHBOURS, &mut Rng::new(1));
+        let (mut picker, mut rng) = (counting(pieces, &neighbours), Rng::new(3));
+        let id = BenchmarkId::new("have and lost", format!("{pieces} pieces"));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| {
+                let piece = rng.below(pieces as usize) as u32;
+                picker.increase(black_box(piece));
+                picker.decrease(black_box(piece));
+            });
+        });
         picker.check();
     }
 }

@@ -2,13 +2,17 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use shoal::base::{Bitfield, InfoHash, PeerId, Rng};
-use shoal::registry::{Caller, Client, Config, Facts, Joining, Registry};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use shoal::base::{Bitfield, InfoHash, PeerId, Rng, Time};
+use shoal::registry::{Caller, Client, Config, Facts, Families, Joining, Registry};
+use shoal::wire::announce::{Announce, AnnounceEvent, PeerList};
 use shoal::wire::native::{Bitmap, HaveItem, HaveState, Role};
 
 const MEMBERS: u32 = 1_000;
+/// Foreign members of each content.
+const EACH: u32 = 100;
 const PIECES: u32 = 2_048;
 const PIECE_LEN: u32 = 4 << 20;
 /// Members that a JOIN and a request for peers ask for.
@@ -138,5 +142,59 @@ fn requests(criterion: &mut Criterion) {
     registry.check();
 }
 
-criterion_group!(benches, requests);
+/// A registry of foreign members, a hundred of each content; announce number `number`.
+fn announce(registry: &mut Registry, number: u32, contents: u32, peers: &mut PeerList) -> usize {
+    let (content, member) = (number % contents, number / contents);
+    let mut hash = [0; 20];
+    hash[..8].copy_from_slice(&Rng::new(content.into()).next_u64().to_be_bytes());
+    let source = IpAddr::from([10, 0, (member >> 8) as u8, member as u8]);
+    let announce = Announce {
+        info_hash: InfoHash(hash),
+        peer_id: PeerId([1; 20]),
+        port: 6881,
+        uploaded: 0,
+        downloaded: 0,
+        left: u64::from(number % 3),
+        event: AnnounceEvent::None,
+        ip: None,
+        want: Some(30),
+        key: 0,
+    };
+    let now = Time::ZERO + Duration::from_secs(60);
+    let told = registry.announce(now, &announce, source, Families::Same, peers);
+    told.expect("it is open to all");
+    peers.v4.len()
+}
+
+/// What an announce costs without the system's part, and how that grows with the members of all contents.
+fn announces(criterion: &mut Criterion) {
+    let is_measured = std::env::args().any(|arg| arg == "--bench");
+    let sizes: &[u32] = if is_measured {
+        &[10_000, 1_000_000, 5_000_000]
+    } else {
+        &[10_000]
+    };
+    let mut group = criterion.benchmark_group("registry");
+    for &members in sizes {
+        let (contents, mut peers) = (members / EACH, PeerList::default());
+        let mut registry = Registry::new(Config {
+            is_open: true,
+            ..Config::new(1)
+        });
+        let named: usize = (0..members)
+            .map(|number| announce(&mut registry, number, contents, &mut peers))
+            .sum();
+        println!("registry: {members} announces named {named} bytes of members");
+        let mut rng = Rng::new(1);
+        let id = BenchmarkId::new("announce", format!("{members} peers"));
+        group.bench_function(id, |bencher| {
+            bencher.iter(|| {
+                let number = rng.below(members as usize) as u32;
+                announce(&mut registry, number, contents, &mut peers)
+            });
+        });
+    }
+}
+
+criterion_group!(benches, requests, announces);
 criterion_main!(benches);

@@ -19,11 +19,11 @@ pub(crate) fn gates() -> Vec<Gate> {
 
 /// A wide area network: a copy takes a thousand seconds, and whoever gives is given.
 fn wide(size: Size) -> Scenario {
-    let total_len = u64::from(size.pieces) << 18;
+    let total_len = u64::from(size.pieces) << 17;
     let up = total_len / COPY_SECONDS;
     Scenario {
         total_len,
-        piece_length: 1 << 18,
+        piece_length: 1 << 17,
         in_whole_pieces: false,
         up_bytes_per_second: up,
         seed_up_bytes_per_second: Some(4 * up),
@@ -164,6 +164,8 @@ fn classes() -> Gate {
     fn scenario(size: Size, seed_kilobytes: u64) -> Scenario {
         let third = size.getters / 3;
         Scenario {
+            total_len: u64::from(size.pieces) << 18,
+            piece_length: 1 << 18,
             up_bytes_per_second: 200_000,
             uplinks: vec![(third, 20_000), (third, 50_000)],
             seed_up_bytes_per_second: Some(seed_kilobytes * 1_000),

@@ -15,6 +15,8 @@ mod curves;
 mod fair;
 mod fleet;
 mod gate;
+#[path = "../common/rows.rs"]
+mod rows;
 mod runner;
 mod table;
 

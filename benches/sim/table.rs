@@ -1,6 +1,7 @@
 //! The table: a line for each scenario with the worst figures of its seeds, then what its gate asks for.
 
 use crate::gate::{Check, Gate, Results, Run, Variant};
+use crate::rows;
 use crate::runner::replay;
 
 /// Heads the columns.
@@ -31,6 +32,13 @@ pub(crate) fn print_runs(name: &str, runs: &[Run]) {
             .unwrap_or(0),
         most(|run| run.seconds),
     );
+    let tell = |unit: &str, figure: fn(&Run) -> f64| {
+        let values: Vec<f64> = runs.iter().map(figure).collect();
+        rows::put("sim", name, rows::OURS, unit, &values);
+    };
+    tell("last / bound", |run| run.figures.last);
+    tell("mean / bound", |run| run.figures.mean);
+    tell("s of processor time", |run| run.seconds);
 }
 
 /// What a gate asks for, and whether it gets it.

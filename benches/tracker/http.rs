@@ -14,7 +14,7 @@ use crate::server::Server;
 use crate::udp::WANT;
 
 const CONNS: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A load on one server.
 pub(crate) struct HttpLoad<'a> {

@@ -22,7 +22,7 @@ pub(crate) const WANT: u32 = 30;
 const RESEND_AFTER: Duration = Duration::from_millis(250);
 /// How often is looked for those.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const ANNOUNCE_BYTES: usize = 98;
 const REPLY_BYTES_MAX: usize = 2048;

@@ -1,12 +1,17 @@
 //! How fast the real programs carry a file: one tracker, one sharer, one or four getters, all on loopback.
 //!
-//! Under `cargo bench` it measures 256 MiB and 1 GiB, several runs each, and prints each run and the medians. Under
-//! `cargo test` it carries 8 MiB to two getters once and prints a hash of what arrived, so that less work cannot pass as
-//! faster work. Every copy is compared with the original, outside of the time. `SHOAL_BENCH_MIB` (a list of sizes) and
-//! `SHOAL_BENCH_RUNS` (3 or more) change what is measured. Linux only: it reads /proc.
+//! Under `cargo bench` it measures 256 MiB and 1 GiB in memory, several runs each, and 1 GiB on a disk, in turn with the
+//! programs of others, prints each run and the medians, and then shows how cost grows with the getters, up to 64, and
+//! how near swarms with capped uplinks come to what they could (that alone: `SHOAL_BENCH_CAPPED=8`).
+//! Under `cargo test` it carries 8 MiB to two getters once and prints a hash of what arrived, so that less work cannot pass
+//! as faster work. Every copy is compared with the original, outside of the time. `SHOAL_BENCH_MIB` (a list of sizes),
+//! `SHOAL_BENCH_RUNS` (3 or more) and `-- --quick` change what is measured. Linux only: it reads /proc.
 
-mod libtorrent;
+mod capped;
 mod programs;
+mod rivals;
+#[path = "../common/rows.rs"]
+mod rows;
 mod usage;
 
 use std::fs::{self, File};
@@ -19,9 +24,10 @@ use sha2::{Digest, Sha256};
 use shoal::base::Rng;
 use tempfile::TempDir;
 
-use libtorrent::Libtorrent;
 use programs::{Ended, Program, start_getter, start_sharer, start_tracker};
+use rivals::Rival;
 
+const BENCH: &str = "transfer";
 const SEED: u64 = 1;
 const MIB: u64 = 1 << 20;
 const RUNS_MIN: usize = 3;
@@ -38,26 +44,29 @@ fn main() {
     if args.iter().any(|arg| arg == "--list") {
         return println!("transfer: bench");
     }
+    if std::env::var_os("SHOAL_BENCH_CAPPED").is_some() {
+        return capped::measure();
+    }
     if args.iter().any(|arg| arg == "--bench") {
-        measure();
+        measure(args.iter().any(|arg| arg == "--quick"));
     } else {
         let place = Place::new(8 * MIB * 4);
         place.fill(8 * MIB);
-        let outcome = run(&place, 2, 0);
+        let outcome = run(&place, 2);
         println!("transfer: 8 MiB to 2, SHA-256 {}", outcome.sha256);
     }
 }
 
-fn measure() {
+fn measure(is_quick: bool) {
     let runs = number("SHOAL_BENCH_RUNS").unwrap_or(5).max(RUNS_MIN);
     let sizes = std::env::var("SHOAL_BENCH_MIB").unwrap_or_else(|_| "256,1024".to_owned());
     let sizes: Vec<u64> = sizes
         .split(',')
         .map(|mib| mib.parse().expect("MiB"))
         .collect();
-    let largest = sizes.iter().max().expect("a size") * MIB;
-    let rival = Libtorrent::find();
-    let place = Place::new(largest * 6);
+    let largest = *sizes.iter().max().expect("a size");
+    let rivals = Rival::find();
+    let place = Place::new(largest * MIB * 6);
     println!(
         "in {}, {runs} runs each, medians last",
         place.root.path().display()
@@ -69,15 +78,54 @@ fn measure() {
         "peak: most resident memory of one process; others: processors busy with something else\n"
     );
     for &mib in &sizes {
-        let piece_len = place.fill(mib * MIB);
         for getters in [1, 4] {
-            compare(
-                &place,
-                &Job { mib, getters, runs },
-                rival.as_ref(),
-                piece_len,
-            );
+            compare(&place, &Job { mib, getters, runs }, &rivals, "in memory");
         }
+    }
+    if !is_quick {
+        let disk = Place::on_disk();
+        let job = Job {
+            mib: largest,
+            getters: 1,
+            runs,
+        };
+        compare(&disk, &job, &rivals, "on disk");
+        grow(&place);
+        capped::measure();
+    }
+}
+
+/// The same small file to ever more getters.
+fn grow(place: &Place) {
+    let mib = 64;
+    place.fill(mib * MIB);
+    println!("1 → 1 to 64, {mib} MiB");
+    for getters in [1, 2, 4, 8, 16, 32, 64] {
+        let row = run(place, getters).row;
+        let each = row.cpu_secs() / (mib as f64 * getters as f64 / 1024.0);
+        println!(
+            "{getters:3} getters: {each:6.2} CPU s/GiB, {:6.0} MiB/s together",
+            row.e2e_mib_per_s
+        );
+        let size = ("getters", getters as f64);
+        let case = format!("{mib} MiB to each of many");
+        rows::put_at(BENCH, &case, size, rows::OURS, "CPU s/GiB", &[each]);
+        rows::put_at(
+            BENCH,
+            &case,
+            size,
+            rows::OURS,
+            "MiB/s",
+            &[row.e2e_mib_per_s],
+        );
+        rows::put_at(
+            BENCH,
+            &case,
+            size,
+            rows::OURS,
+            "MiB peak of a getter",
+            &[row.getter_peak_mib],
+        );
     }
 }
 
@@ -92,29 +140,57 @@ pub(crate) struct Job {
     runs: usize,
 }
 
-/// Ours and the rival in turn, so that what disturbs one disturbs the other.
-fn compare(place: &Place, job: &Job, rival: Option<&Libtorrent>, piece_len: u64) {
-    let nice = rival.map_or(0, Libtorrent::nice);
-    println!(
-        "1 → {}, {} MiB, pieces of {} KiB",
-        job.getters,
-        job.mib,
-        piece_len >> 10
-    );
+/// Ours and the rivals in turn, so that what disturbs one disturbs the others.
+fn compare(place: &Place, job: &Job, rivals: &[Rival], whereabouts: &str) {
+    let piece_len = place.fill(job.mib * MIB);
+    let getters = if job.getters == 1 {
+        "getter"
+    } else {
+        "getters"
+    };
+    let case = format!("{} {getters}, {} MiB {whereabouts}", job.getters, job.mib);
+    println!("{case}, pieces of {} KiB", piece_len >> 10);
     println!("{}", Row::HEADING);
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let mut found = vec![(rows::OURS.to_owned(), Vec::new())];
+    found.extend(rivals.iter().map(|rival| (rival.to_string(), Vec::new())));
     for _ in 0..job.runs {
-        let row = run(place, job.getters, nice).row;
-        println!("shoal       {row}");
-        ours.push(row);
-        if let Some(row) = rival.and_then(|rival| rival.run(job, piece_len)) {
-            println!("libtorrent  {row}");
-            theirs.push(row);
+        for (at, (name, all)) in found.iter_mut().enumerate() {
+            let row = match at.checked_sub(1) {
+                None => run(place, job.getters).row,
+                Some(at) => rivals[at].run(place, job.getters, piece_len, 0),
+            };
+            println!("{name:23} {row}");
+            all.push(row);
         }
     }
-    print_median("shoal", &ours);
-    print_median("libtorrent", &theirs);
+    for (name, all) in &found {
+        print_median(name, all);
+        tell(
+            &case,
+            name,
+            all,
+            (job.mib * job.getters as u64) as f64 / 1024.0,
+        );
+    }
     println!();
+}
+
+/// Leaves the figures for the report.
+fn tell(case: &str, who: &str, all: &[Row], gib: f64) {
+    let put = |unit: &str, value: &dyn Fn(&Row) -> f64| {
+        let values: Vec<f64> = all
+            .iter()
+            .map(value)
+            .filter(|value| value.is_finite())
+            .collect();
+        if !values.is_empty() {
+            rows::put(BENCH, case, who, unit, &values);
+        }
+    };
+    put("MiB/s", &|row| row.e2e_mib_per_s);
+    put("CPU s/GiB", &|row| row.cpu_secs() / gib);
+    put("ms to first piece", &|row| row.first_piece_ms);
+    put("MiB peak of a getter", &|row| row.getter_peak_mib);
 }
 
 /// The medians of the undisturbed runs if there are enough of them, else of all.
@@ -123,7 +199,7 @@ fn print_median(name: &str, rows: &[Row]) {
     let calm: Vec<Row> = rows.iter().filter(is_calm).copied().collect();
     let of = if calm.len() >= RUNS_MIN { &calm } else { rows };
     if !of.is_empty() {
-        println!("{name:10}  {}", Row::median(of));
+        println!("{name:23} {}", Row::median(of));
         println!(
             "{name}: medians of {} runs, {} of {} undisturbed",
             of.len(),
@@ -148,7 +224,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    const HEADING: &str = "              e2e MiB/s  xfer MiB/s  first ms  seeder CPU s  getters CPU s  \
+    /// Of all processes but the tracker.
+    fn cpu_secs(&self) -> f64 {
+        self.seeder_cpu_secs + self.getters_cpu_secs
+    }
+
+    const HEADING: &str = "                         e2e MiB/s  xfer MiB/s  first ms  seeder CPU s  getters CPU s  \
                            seeder peak MiB  getter peak MiB  copies from seeder  others";
 
     fn fields(&mut self) -> [&mut f64; 9] {
@@ -210,18 +291,18 @@ struct Outcome {
 }
 
 /// One transfer with fresh programs, from the file that `place` holds.
-fn run(place: &Place, getters: usize, nice: i32) -> Outcome {
+fn run(place: &Place, getters: usize) -> Outcome {
     let here = tempfile::tempdir_in(place.root.path()).expect("a folder");
     // An empty name at the end of a path makes it one that ends in a slash: a folder to be.
     let folder = |index: usize| here.path().join(index.to_string()).join("");
-    let (tracker, addr) = start_tracker(nice, &here.path().join("state"));
-    let (sharer, _) = start_sharer(nice, &addr, &place.file());
+    let (tracker, addr) = start_tracker(0, &here.path().join("state"));
+    let (sharer, _) = start_sharer(0, &addr, &place.file());
     let bytes = fs::metadata(place.file()).expect("the file").len();
     let sharer_cpu_before = usage::cpu_secs(sharer.pid());
     let machine_before = usage::machine_cpu_secs();
 
     let started: Vec<Program> = (0..getters)
-        .map(|index| start_getter(nice, &addr, Place::NAME, &folder(index)))
+        .map(|index| start_getter(0, &addr, Place::NAME, &folder(index)))
         .collect();
     let mut row = Row::default();
     watch(&sharer, &started, &mut row);
@@ -293,6 +374,14 @@ impl Place {
         } else {
             tempfile::tempdir()
         };
+        Self {
+            root: root.expect("a folder"),
+        }
+    }
+
+    /// On the disk that holds what is built.
+    fn on_disk() -> Self {
+        let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         Self {
             root: root.expect("a folder"),
         }

@@ -75,15 +75,24 @@ impl Program {
 
     /// The first line that holds `what`.
     pub(crate) fn await_line(&self, what: &str) -> String {
+        self.await_said(what).1
+    }
+
+    /// Seconds from its start to the first line that holds `what`.
+    pub(crate) fn await_secs(&self, what: &str) -> f64 {
+        (self.await_said(what).0 - self.began).as_secs_f64()
+    }
+
+    fn await_said(&self, what: &str) -> (Instant, String) {
         let deadline = Instant::now() + Duration::from_secs(ANSWER_SECS_MAX);
         loop {
-            let (_, line) = self
+            let (at, line) = self
                 .lines
                 .recv_timeout(deadline.saturating_duration_since(Instant::now()))
                 .unwrap_or_else(|_| panic!("no {what} in {ANSWER_SECS_MAX} s"));
             assert!(!line.is_empty(), "it ended before it said {what}");
             if line.contains(what) {
-                return line;
+                return (at, line);
             }
         }
     }
@@ -138,7 +147,16 @@ pub(crate) fn start_tracker(nice: i32, state: &Path) -> (Program, String) {
         "-s".as_ref(),
         state.as_ref(),
     ];
-    let tracker = Program::start(env!("CARGO_BIN_EXE_shoal-tracker"), nice, &args);
+    start_tracker_with(nice, &args)
+}
+
+/// A tracker that answers for any content over HTTP, and its address.
+pub(crate) fn start_open_tracker() -> (Program, String) {
+    start_tracker_with(0, &["-l", "127.0.0.1:0", "--open"])
+}
+
+fn start_tracker_with<S: AsRef<OsStr>>(nice: i32, args: &[S]) -> (Program, String) {
+    let tracker = Program::start(env!("CARGO_BIN_EXE_shoal-tracker"), nice, args);
     let line = tracker.await_line("native+http ");
     let mut words = line
         .split_whitespace()

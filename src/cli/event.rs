@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use super::seeding::SeedEnd;
 use super::torrent_row::TorrentRow;
 use crate::base::{Digest32, InfoHash};
 
@@ -37,7 +38,7 @@ pub enum Event {
     Done {
         /// Which content.
         content: usize,
-        /// The final path.
+        /// The final path; `-` if it went to stdout.
         path: PathBuf,
         /// Bytes that came from others in this run.
         down_bytes: u64,
@@ -91,6 +92,13 @@ pub enum Event {
         content: usize,
         /// How it stands.
         seeding: Seeding,
+    },
+    /// A complete content is served no longer, as the user wanted.
+    Left {
+        /// Which content.
+        content: usize,
+        /// Why.
+        why: SeedEnd,
     },
     /// A line that some would like to read.
     Note(String),

@@ -22,6 +22,7 @@ mod render_pipe;
 mod render_terminal;
 mod report;
 mod screen;
+mod seeding;
 mod table;
 mod torrent_config;
 mod torrent_row;
@@ -41,11 +42,12 @@ pub use limits::RateLimits;
 pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,
-    PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, SeedMode, ShareConfig,
+    PeerInvocation, PieceOrder, ReachConfig, RemoveConfig, STALL_DEFAULT, ShareConfig,
     StatusConfig, Target, TrackerUse, VerifyConfig, parse_peer,
 };
 pub use report::{OutputConfig, Reporter};
 pub use screen::{Screen, Streams};
+pub use seeding::{SeedEnd, SeedMode};
 pub use torrent_config::{CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 pub use torrent_row::{TorrentEntry, TorrentRow};
 pub use tracker_config::{

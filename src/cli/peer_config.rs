@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::args::{Args, Environment, Parsed, parse, variable};
 use super::limits::{RateLimits, rate_limits};
+use super::seeding::{SeedMode, parse_seed_mode};
 use super::table::PEER;
 use super::torrent_config::{self, CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 use super::value::{
@@ -143,6 +144,8 @@ pub struct ShareConfig {
     pub sha256: bool,
     /// The `.torrent` file to write as well, of the only path.
     pub torrent: Option<PathBuf>,
+    /// How many others are to be complete before it ends by itself.
+    pub until: Option<u32>,
     /// How much may be moved.
     pub limits: RateLimits,
     /// How other peers reach this one.
@@ -160,8 +163,8 @@ pub struct GetConfig {
     pub order: PieceOrder,
     /// Whom to ask.
     pub peers: PeerChoice,
-    /// How long to serve after completion.
-    pub seed: SeedMode,
+    /// How long to serve after completion; if nothing is said, that depends on where stdout goes.
+    pub seed: Option<SeedMode>,
     /// Whether to read the finished file again and compare its whole-file SHA-256 with the tracker's.
     pub check: bool,
     /// The whole-file SHA-256 that the finished file must have; only with one content.
@@ -187,6 +190,8 @@ pub enum Target {
     Folder(PathBuf),
     /// Into this folder if it is one, else to this path itself.
     FolderOrPath(PathBuf),
+    /// To stdout, in order; only of one content.
+    Stdout,
 }
 
 /// Which piece to fetch first.
@@ -196,6 +201,8 @@ pub enum PieceOrder {
     Rarest,
     /// Any.
     Random,
+    /// The one that a reader needs next.
+    Sequential,
 }
 
 /// Which of a piece's holders to ask.
@@ -213,15 +220,6 @@ pub enum PeerChoice {
     Availability,
     /// Who is nearest, by zone or by address.
     Proximity,
-}
-
-/// How long to serve a complete content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SeedMode {
-    /// Leave at once.
-    None,
-    /// Until stopped.
-    Forever,
 }
 
 /// `ls`.
@@ -347,6 +345,7 @@ fn share(args: &Args, environment: Environment<'_>) -> Result<ShareConfig, Failu
         piece_bytes: args.option("piece-size", parse_piece_size)?,
         sha256: !args.is_given("no-sha256"),
         torrent,
+        until: args.option("until", parse_count)?,
         limits: rate_limits(args)?,
         reach: reach(args, environment)?,
     })
@@ -358,9 +357,17 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
     if sha256.is_some() && several {
         return Err(args.usage("--sha256", "one digest cannot fit several WHATs"));
     }
+    let target = target(args, several)?;
+    if target == Target::Stdout && args.is_given("json") {
+        return Err(args.usage(
+            "--json",
+            "stdout takes either the events or, with -o -, the content",
+        ));
+    }
     let order = choice(&[
         ("rarest", PieceOrder::Rarest),
         ("random", PieceOrder::Random),
+        ("sequential", PieceOrder::Sequential),
     ]);
     let peers = choice(&[
         ("auto", PeerChoice::Auto),
@@ -370,15 +377,17 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         ("availability", PeerChoice::Availability),
         ("proximity", PeerChoice::Proximity),
     ]);
-    let seed = choice(&[("none", SeedMode::None), ("forever", SeedMode::Forever)]);
     Ok(GetConfig {
         whats: (0..args.operands().len())
             .map(|at| what(args, at))
             .collect::<Result<_, _>>()?,
-        target: target(args, several)?,
-        order: args.option("order", order)?.unwrap_or(PieceOrder::Rarest),
+        order: args.option("order", order)?.unwrap_or(match target {
+            Target::Stdout => PieceOrder::Sequential,
+            _ => PieceOrder::Rarest,
+        }),
+        target,
         peers: args.option("peers", peers)?.unwrap_or(PeerChoice::Random),
-        seed: args.option("seed", seed)?.unwrap_or(SeedMode::None),
+        seed: args.option("seed", parse_seed_mode)?,
         check: args.is_given("check"),
         sha256,
         overwrite: args.is_given("overwrite"),
@@ -401,7 +410,9 @@ pub(super) fn what(args: &Args, at: usize) -> Result<What, Failure> {
 
 fn target(args: &Args, several: bool) -> Result<Target, Failure> {
     let path = |text: &str| match text {
-        "" | "-" => Err("not a path"),
+        "-" if several => Err("for one content: several do not fit through a pipe"),
+        "-" => Ok(Target::Stdout),
+        "" => Err("not a path"),
         _ if several || text.ends_with('/') => Ok(Target::Folder(text.into())),
         _ => Ok(Target::FolderOrPath(text.into())),
     };

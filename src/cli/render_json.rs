@@ -14,6 +14,7 @@ use super::ExitCode;
 use super::event::{BadRow, Content, Event, FileRow, MemberRow, PeerTotal, Seeding, Summary};
 use super::output::{Outputs, Stream};
 use super::report::{Moment, Outcome};
+use super::seeding::SeedEnd;
 use crate::base::{Escaped, Time, hex};
 
 /// The least time between two progress lines of a content.
@@ -91,6 +92,7 @@ impl JsonForm {
                 };
                 say(out, "done", done);
             }
+            Event::Left { content, why } => left(at, *content, *why, out),
             Event::File(row) => say(out, "file", file(row)),
             Event::Members(rows) => self.members(rows, out),
             Event::Bad(row) => bad(row, out),
@@ -245,6 +247,15 @@ impl JsonForm {
     }
 }
 
+fn left(at: &Moment<'_>, content: usize, why: SeedEnd, out: &mut Outputs) {
+    let fields = Left {
+        t: at.seconds(),
+        name: at.name(content),
+        why: why.word(),
+    };
+    say(out, "left", fields);
+}
+
 /// A line with the marks that every object begins with.
 #[derive(Serialize)]
 struct Line<T> {
@@ -267,6 +278,13 @@ struct Start<'a> {
 struct FirstPiece<'a> {
     t: f64,
     name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Left<'a> {
+    t: f64,
+    name: &'a str,
+    why: &'static str,
 }
 
 #[derive(Serialize)]

@@ -3,7 +3,7 @@
 //! Never writes and never asks what time it is: outputs queue up for the program's writer. Says exactly one summary, and
 //! nothing after it. The first failure decides the exit code, unless a second signal does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Reporter {
     members: Vec<MemberRow>,
     /// Rows that need no columns.
     rows: Vec<String>,
+    /// Contents that were served.
+    served: BTreeSet<usize>,
     failure: Option<(ExitCode, String)>,
     hushed: bool,
     finished: bool,
@@ -175,6 +177,7 @@ impl Reporter {
             files: Vec::new(),
             members: Vec::new(),
             rows: Vec::new(),
+            served: BTreeSet::new(),
             failure: None,
             hushed: false,
             finished: false,
@@ -310,6 +313,9 @@ impl Reporter {
 
     /// Takes names and sizes from the events that carry them.
     fn learn(&mut self, event: &Event) {
+        if let Event::Shared { content, .. } | Event::Seeding { content, .. } = event {
+            self.served.insert(*content);
+        }
         let (content, name, size) = match event {
             Event::Start { content, about, .. } | Event::Shared { content, about, .. } => {
                 (*content, &about.name, about.size)
@@ -375,6 +381,15 @@ impl Reporter {
                 down_bytes,
                 sha256_checked,
             } => self.done(now, content, &path, down_bytes, sha256_checked),
+            Event::Left { content, why } => {
+                let name = self.facts.at(now).name(content);
+                let text = format!("left {}: {}", Escaped(name), why.text());
+                self.forget(content);
+                // Who leaves as soon as it is done has nothing to explain.
+                if self.served.contains(&content) {
+                    self.talk(now, &text);
+                }
+            }
             Event::Note(text) => self.talk(now, &Escaped(&text).to_string()),
             Event::Warning(text) => self.warn(now, &text),
             Event::File(row) => self.files.push(row),
@@ -434,7 +449,7 @@ impl Reporter {
 
     /// The final path on stdout, where a program waits for it.
     fn say_path(&mut self, path: &Path) {
-        if self.paths_wanted {
+        if self.paths_wanted && path != Path::new("-") {
             let mut bytes = if self.paths_escaped {
                 Escaped(&path.to_string_lossy()).to_string().into_bytes()
             } else {

@@ -8,6 +8,7 @@ use crate::base::Bitfield;
 use crate::cli::{ExitCode, Failure, Target};
 use crate::storage::{
     BitsFile, FileSpec, Folder, Layout, PartFiles, check_target, is_disk_full, is_folder,
+    temporary_folder,
 };
 use crate::wire::metainfo::{FileEntry, Metainfo};
 
@@ -26,7 +27,8 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Prepared {
     pub files: Arc<PartFiles>,
-    pub bits: BitsFile,
+    /// Nothing, if it is not to be gone on with another time.
+    pub bits: Option<BitsFile>,
     /// Pieces that the record vouches for.
     pub have: Bitfield,
     /// Pieces that may be there, and must be hashed before they count.
@@ -57,8 +59,38 @@ pub(super) fn layout(meta: &Metainfo) -> Layout {
 /// Makes the place, or finds what an earlier run left in it.
 pub(super) fn prepare(place: &Place, meta: &Metainfo) -> Result<Prepared, Failure> {
     let what = format!("get {}", meta.name());
+    if place.target == Target::Stdout {
+        return pass_through(meta, &what);
+    }
     let (folder, name) = folder_and_name(place, meta, &what)?;
     take_place(&folder, &name, place.overwrite, meta).map_err(|error| disk_failure(&what, &error))
+}
+
+/// A place for what only passes through to stdout.
+fn pass_through(meta: &Metainfo, what: &str) -> Result<Prepared, Failure> {
+    if !meta.is_single() {
+        let failure = Failure::new(
+            ExitCode::Usage,
+            what,
+            "a folder does not fit through a pipe",
+        );
+        return Err(failure.with_remedy("name a folder with -o"));
+    }
+    let folder = Folder::open(&temporary_folder());
+    let files = folder.and_then(|folder| PartFiles::unnamed(&folder, &file_specs(meta)));
+    let files = files.map_err(|error| match disk_failure(what, &error) {
+        failure if failure.code == ExitCode::DiskFull => {
+            failure.with_remedy("set TMPDIR to a folder with room for all of it")
+        }
+        failure => failure.with_remedy("set TMPDIR to a folder that can be written to"),
+    })?;
+    Ok(Prepared {
+        files: Arc::new(files),
+        bits: None,
+        have: Bitfield::none(meta.piece_count()),
+        doubtful: Bitfield::none(meta.piece_count()),
+        layout: layout(meta),
+    })
 }
 
 fn take_place(
@@ -95,7 +127,7 @@ fn take_place(
     }
     Ok(Prepared {
         files: Arc::new(files),
-        bits,
+        bits: Some(bits),
         have,
         doubtful,
         layout,
@@ -110,7 +142,7 @@ fn folder_and_name(
 ) -> Result<(Folder, String), Failure> {
     let own_name = || meta.name().to_owned();
     let (path, name, made) = match &place.target {
-        Target::Here => (PathBuf::from("."), own_name(), false),
+        Target::Here | Target::Stdout => (PathBuf::from("."), own_name(), false),
         Target::Folder(path) => (path.clone(), own_name(), true),
         Target::FolderOrPath(path) if place.several || is_folder(path) => {
             (path.clone(), own_name(), true)

@@ -21,7 +21,7 @@ use super::wire_link::Links;
 use crate::base::{PeerId, Rng, Time};
 use crate::cli::{
     Advertised, ExitCode, Failure, OutputConfig, PeerCommand, PeerGlobals, ReachConfig, Reporter,
-    Streams, TrackerUse,
+    SeedMode, Streams, Target, TrackerUse,
 };
 use crate::reactor::{Limits, Reactor, raise_nofile_limit};
 use crate::storage::{LineWriter, Workers, cores};
@@ -37,6 +37,21 @@ pub fn run(globals: PeerGlobals, command: PeerCommand) -> ExitCode {
     let names = names_of(&command);
     let streams = Streams::of_process();
     let reporter = Reporter::new(Time::ZERO, "shoal-peer", &names, &globals.output, streams);
+    let mut command = command;
+    if let PeerCommand::Get(get) = &mut command {
+        let mode = match streams.stdout_is_terminal {
+            true => SeedMode::Auto,
+            false => SeedMode::None,
+        };
+        get.seed.get_or_insert(mode);
+        if get.target == Target::Stdout && streams.stdout_is_terminal {
+            let failure = Failure::new(ExitCode::Usage, "get", "-o: \"-\" is a terminal here");
+            return say_failure(
+                reporter,
+                &failure.with_remedy("send it to a pipe or a file"),
+            );
+        }
+    }
     match start(globals, command, reporter) {
         Ok((mut reactor, mut service)) => {
             let outcome = reactor.run(&mut service);

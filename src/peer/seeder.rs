@@ -14,16 +14,19 @@ use super::pace::Pace;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, InfoHash, Time};
-use crate::cli::{Event, ExitCode, Failure, Seeding, TrackerAddr};
+use crate::cli::{Event, ExitCode, Failure, SeedEnd, Seeding, TrackerAddr};
 use crate::storage::SharedFiles;
 use crate::wire::magnet::Magnet;
 use crate::wire::metainfo::Metainfo;
-use crate::wire::native::Request;
+use crate::wire::native::{Request, Stats};
 
 /// How often the shared files are looked at, whether they are still what they were.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// And this much rarer for each file, so that looking at many costs next to nothing.
 const LOOK_EVERY_PER_FILE: Duration = Duration::from_millis(2);
+
+/// How often the tracker is asked whether enough others are complete.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// What is to be served.
 pub(super) struct Served {
@@ -51,6 +54,10 @@ pub(super) struct Seeder {
     leave_at: Option<Time>,
     up_rate: Pace,
     fleet: FleetWatch,
+    /// How many others are to be complete before it ends.
+    until: Option<u32>,
+    /// When to ask the tracker how many are.
+    count_at: Option<Time>,
     pub is_over: bool,
 }
 
@@ -73,8 +80,15 @@ impl Seeder {
             leave_at: None,
             up_rate: Pace::since(now),
             fleet: FleetWatch::default(),
+            until: None,
+            count_at: None,
             is_over: false,
         }
+    }
+
+    /// It ends once so many others are complete.
+    pub(super) fn serve_until(&mut self, others: Option<u32>) {
+        self.until = others;
     }
 
     /// For messages.
@@ -147,12 +161,25 @@ impl Seeder {
                 }
             }
             (tag::LEAVE, _) => self.is_over = true,
-            (tag::STATS, OwnedReply::Stats(stats)) => self.fleet.take(stats),
+            (tag::STATS, OwnedReply::Stats(stats)) => {
+                self.fleet.take(stats);
+                self.count(cx, stats);
+            }
             (tag::BAD_PEER | tag::HAVE_BATCH, _) => {}
             (_, reply) => {
                 let failure = unexpected(&self.title, reply);
                 self.give_up(cx, &failure);
             }
+        }
+    }
+
+    /// Ends if as many others are complete as the user waits for: those who fetched it, or who have it anyway.
+    fn count(&mut self, cx: &mut Context<'_>, stats: &Stats) {
+        let others = stats.completed.max(stats.seeds.saturating_sub(1));
+        if self.is_serving() && self.until.is_some_and(|until| others >= until) {
+            let (content, why) = (cx.job, SeedEnd::OthersComplete);
+            cx.tell(Event::Left { content, why });
+            self.wind_down(cx);
         }
     }
 
@@ -200,6 +227,7 @@ impl Seeder {
         cx.announce_transfer(&announced);
         self.look_at = Some(cx.now + look_every(cx));
         self.up_rate = Pace::since(cx.now);
+        self.count_at = self.until.map(|_| cx.now + COUNT_EVERY);
         self.stage = Stage::Serving;
     }
 
@@ -240,7 +268,8 @@ impl Seeder {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        self.look_at.or(self.leave_at)
+        let times = [self.look_at.or(self.leave_at), self.count_at];
+        times.into_iter().flatten().min()
     }
 
     pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
@@ -248,6 +277,12 @@ impl Seeder {
             self.look_at = Some(cx.now + look_every(cx));
             if let Some(Files::Shared(files)) = cx.transfer.as_ref().map(|t| t.files.clone()) {
                 cx.submit(Work::Look { files });
+            }
+        }
+        if self.count_at.is_some_and(|at| at <= cx.now) {
+            self.count_at = Some(cx.now + COUNT_EVERY);
+            if let Some(transfer) = cx.transfer {
+                transfer.ask_stats(cx.shell);
             }
         }
         self.is_over |= self.leave_at.is_some_and(|at| at <= cx.now);
@@ -295,7 +330,7 @@ impl Seeder {
     /// Closes the links and says good-bye.
     pub(super) fn wind_down(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Over;
-        self.look_at = None;
+        (self.look_at, self.count_at) = (None, None);
         self.leave_at.get_or_insert(cx.now + LEAVE_TIME_MAX);
         self.is_over = !cx.end_transfer();
     }

@@ -31,10 +31,12 @@ impl Share {
             sha256: config.sha256,
             is_private: false,
         };
+        let mut seeder = Seeder::new(now, title.clone(), path.clone());
+        seeder.serve_until(config.until);
         Self {
-            maker: Maker::new(now, title.clone(), path.clone(), options),
+            maker: Maker::new(now, title, path, options),
             described: None,
-            seeder: Seeder::new(now, title, path),
+            seeder,
             config,
         }
     }

@@ -12,7 +12,7 @@ use super::{OwnedReply, OwnedRequest};
 use crate::base::{BufferPool, PeerId, Rng, Time};
 use crate::cli::{self, Event, ExitCode, Failure, Reporter};
 use crate::reactor::{Command, ConnId, Signals};
-use crate::storage::{LineWriter, Shutdown, Stream, Workers};
+use crate::storage::{LineWriter, Shutdown, Stream, Wake, Workers};
 use crate::swarm::Config;
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
@@ -115,6 +115,16 @@ impl Shell {
         for _ in 0..self.hashing_max {
             self.submit(job, Work::Hash(hashing.clone()));
         }
+    }
+
+    /// What another thread calls to be looked after.
+    pub(super) fn wake(&self) -> Wake {
+        self.workers.wake()
+    }
+
+    /// The reader of what a command was to write is gone: nothing more is said.
+    pub(super) fn hush(&mut self) {
+        self.reporter.hush();
     }
 
     /// Takes what the workers have done.

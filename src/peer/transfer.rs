@@ -1,5 +1,6 @@
 //! One content that is being fetched or shared: its swarm, its files, and its membership at the tracker.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, PieceBuf, Time, Verdict};
 use crate::reactor::{Closed, Command};
-use crate::storage::PartFiles;
+use crate::storage::{Outflow, PartFiles};
 use crate::swarm::{Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
@@ -31,7 +32,9 @@ pub(super) enum News {
     /// Everything is verified and written.
     Complete,
     /// A piece could not be written.
-    Unwritten(std::io::Error),
+    Unwritten(io::Error),
+    /// All of it went to stdout, or stdout takes no more.
+    Passed(io::Result<()>),
 }
 
 /// A content in transfer.
@@ -49,6 +52,8 @@ pub(super) struct Transfer {
     pub removed: bool,
     pub news: Vec<News>,
     had_first_piece: bool,
+    /// Where it goes on to while it arrives.
+    outflow: Option<Outflow>,
     report: Vec<u32>,
 }
 
@@ -75,8 +80,17 @@ impl Transfer {
             removed: false,
             news: Vec::new(),
             had_first_piece: false,
+            outflow: None,
             report: Vec::new(),
         }
+    }
+
+    /// Has it written to stdout, in order, while it arrives.
+    pub(super) fn pass_on(&mut self, shell: &Shell) -> io::Result<()> {
+        let len = self.meta.total_len();
+        let outflow = Outflow::to_stdout(self.files.content(), len, shell.wake())?;
+        self.outflow = Some(outflow);
+        Ok(())
     }
 
     /// Becomes a member, if the tracker is there.
@@ -115,6 +129,11 @@ impl Transfer {
     /// Whether we are a member under `slot`.
     pub(super) fn is_member(&self, slot: u32) -> bool {
         self.slot == Some(slot)
+    }
+
+    /// Whether we are a member, or are about to be.
+    pub(super) fn is_in_swarm(&self) -> bool {
+        self.slot.is_some() || self.joining
     }
 
     /// The tracker answered JOIN or PEERS.
@@ -272,6 +291,12 @@ impl Transfer {
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }
+        if let Some(outflow) = &self.outflow
+            && let Some(passed) = outflow.take_outcome()
+        {
+            self.outflow = None;
+            self.news.push(News::Passed(passed));
+        }
         while let Some(note) = self.swarm.poll_note() {
             log::trace!("{note}");
         }
@@ -395,6 +420,14 @@ impl Transfer {
     fn broadcast(&mut self, piece: u32, shell: &mut Shell, links: &mut Links) {
         if !std::mem::replace(&mut self.had_first_piece, true) {
             self.news.push(News::FirstPiece);
+        }
+        if let Some(outflow) = &self.outflow {
+            let front = self.swarm.front();
+            let geometry = self.swarm.geometry();
+            outflow.advance(match front < geometry.piece_count() {
+                true => geometry.piece_offset(front),
+                false => geometry.total_len(),
+            });
         }
         let message = crate::wire::peer::Message::Have { piece };
         for link in self.swarm.links() {

@@ -11,7 +11,7 @@ use super::pace::Pace;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, Time};
 use crate::cli::{BadRow, Event, ExitCode, Failure, HashPurpose, Summary, VerifyConfig};
-use crate::storage::{ContentHasher, ContentHashes, SharedFiles, matching_pieces};
+use crate::storage::{ContentHasher, ContentHashes, PieceHasher, SharedFiles, matching_pieces};
 use crate::wire::metainfo::Metainfo;
 
 /// The one job of `verify`.
@@ -99,6 +99,10 @@ impl Verify {
             Outcome::Opened(Ok(files)) => self.hash(cx, files),
             Outcome::Opened(Err(error)) => self.unlike(cx, &error),
             Outcome::Hashed(Some(Ok(Hashes::Content(hashes)))) => self.compare(cx, &hashes),
+            Outcome::Hashed(Some(Ok(Hashes::Pieces(pieces)))) => {
+                let files = Vec::new();
+                self.compare(cx, &ContentHashes { pieces, files });
+            }
             Outcome::Hashed(Some(Err(error))) if !self.is_over => {
                 let failure = read_failure(&self.what(), &error);
                 self.give_up(cx, &failure);
@@ -134,7 +138,13 @@ impl Verify {
             .expect("it was opened for a known content");
         let layout = super::place::layout(meta);
         let content = Files::Shared(files).content();
-        let hashing = Hashing::Content(Arc::new(ContentHasher::new(content, &layout, true)));
+        // Without a digest to compare, hashing whole files would only cost the most of the time.
+        let hashing = if meta.files().iter().any(|file| file.sha256.is_some()) {
+            Hashing::Content(Arc::new(ContentHasher::new(content, &layout, true)))
+        } else {
+            let all = Bitfield::all(meta.piece_count());
+            Hashing::Pieces(Arc::new(PieceHasher::new(content, layout, &all)))
+        };
         cx.shell.submit_hashing(cx.job, &hashing);
         self.pace = Pace::since(cx.now);
         self.hashing = Some(hashing);

@@ -169,11 +169,14 @@ impl Datagrams {
             // Of one datagram, or of one that was sent: the next may do.
             Err(_) => return 1,
         };
-        let mut taken = 0;
-        for message in messages {
-            taken += 1;
-            self.hand_over(&message, now, service);
+        let messages: Vec<_> = messages.collect();
+        for message in &messages {
+            service.foresee(message.iovs().next().unwrap_or_default());
         }
+        for message in &messages {
+            self.hand_over(message, now, service);
+        }
+        let taken = messages.len();
         // The system looked for one more and found none, so that the next one brings an edge.
         self.unread = taken == wanted;
         taken

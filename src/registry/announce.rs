@@ -6,6 +6,7 @@
 //! Forgetting goes over the contents in slices, so that no call of `handle_timeout` looks at everything.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -168,6 +169,12 @@ impl Registry {
             swarm: place.map_or_else(ScrapeEntry::default, |place| self.figures_at(place)),
             told,
         })
+    }
+
+    /// Looks at the memory that an announce of this content will need, and does nothing with it. What many announces need
+    /// lies far apart; the processor fetches it for several of them at once, but not across all the work of one.
+    pub fn foresee(&self, hash: InfoHash) {
+        black_box(self.foreign.glance(hash));
     }
 
     /// The figures of a content, if it is tracked.

@@ -64,6 +64,11 @@ impl Foreigners {
         self.v4.len() + self.v6_len()
     }
 
+    /// Looks at them; a number that depends on what was seen.
+    pub(super) fn glance(&self) -> u64 {
+        self.v4.glance()
+    }
+
     /// How many hold everything.
     pub(super) fn seed_count(&self) -> usize {
         self.v4.seeds() + self.v6_seeds()

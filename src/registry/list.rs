@@ -13,21 +13,23 @@ const IN_PLACE: usize = 2;
 /// Members up to which they lie in one piece; a table that has fewer than the other number is made one again.
 const IN_ONE_PIECE_MAX: usize = 192;
 const IN_TABLE_MIN: usize = 128;
+/// Rows on one line of the processor's cache.
+const ROWS_PER_LINE: usize = 64 / size_of::<Row4>();
 /// Rows that are compared before it is asked whether one of them was it.
 const COMPARED_AT_ONCE: usize = 8;
 
 /// Members of IPv4.
 #[derive(Debug)]
 pub(super) enum List {
-    InPlace([Row4; IN_PLACE]),
+    Few([Row4; IN_PLACE]),
     /// Behind a word that is no row.
-    InOnePiece(Vec<Row4>),
-    InTable(Box<Table<Row4>>),
+    Many(Vec<Row4>),
+    Indexed(Box<Table<Row4>>),
 }
 
 impl Default for List {
     fn default() -> Self {
-        Self::InPlace([Row4::default(); IN_PLACE])
+        Self::Few([Row4::default(); IN_PLACE])
     }
 }
 
@@ -37,43 +39,54 @@ impl List {
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::InPlace(rows) => rows.iter().filter(|row| !row.is_empty()).count(),
-            Self::InOnePiece(rows) => rows.len() - 1,
-            Self::InTable(table) => table.len(),
+            Self::Few(rows) => rows.iter().filter(|row| !row.is_empty()).count(),
+            Self::Many(rows) => rows.len() - 1,
+            Self::Indexed(table) => table.len(),
         }
     }
 
     /// How many of them, from the first, are seeds.
     pub(super) fn seeds(&self) -> usize {
         match self {
-            Self::InPlace(rows) => rows.iter().filter(|row| row.flags().is_seed()).count(),
-            Self::InOnePiece(rows) => rows[0].number(),
-            Self::InTable(table) => table.seeds(),
+            Self::Few(rows) => rows.iter().filter(|row| row.flags().is_seed()).count(),
+            Self::Many(rows) => rows[0].number(),
+            Self::Indexed(table) => table.seeds(),
+        }
+    }
+
+    /// Looks at every line of the cache that a search goes over; a number that depends on all of them.
+    pub(super) fn glance(&self) -> u64 {
+        match self {
+            Self::Many(rows) => rows
+                .iter()
+                .step_by(ROWS_PER_LINE)
+                .fold(0, |seen, row| seen ^ row.key()),
+            Self::Few(_) | Self::Indexed(_) => 0,
         }
     }
 
     /// The place of an address and a port.
     pub(super) fn find(&self, key: u64, ip: [u8; 4], spread: Spread) -> Option<usize> {
         match self {
-            Self::InPlace(rows) => rows.iter().position(|row| row.key() == key),
-            Self::InOnePiece(rows) => place_of(key, &rows[1..]),
-            Self::InTable(table) => table.find(key, ip, spread),
+            Self::Few(rows) => rows.iter().position(|row| row.key() == key),
+            Self::Many(rows) => place_of(key, &rows[1..]),
+            Self::Indexed(table) => table.find(key, ip, spread),
         }
     }
 
     /// The row at a place below `len`.
     pub(super) fn at(&self, place: usize) -> Row4 {
         match self {
-            Self::InPlace(rows) => rows[place],
-            Self::InOnePiece(rows) => rows[place + 1],
-            Self::InTable(table) => table.at(place),
+            Self::Few(rows) => rows[place],
+            Self::Many(rows) => rows[place + 1],
+            Self::Indexed(table) => table.at(place),
         }
     }
 
     /// How many have this address.
     pub(super) fn count_of(&self, ip: [u8; 4], spread: Spread) -> usize {
         match self {
-            Self::InTable(table) => table.count_of(ip, spread),
+            Self::Indexed(table) => table.count_of(ip, spread),
             list => list.rows().filter(|row| row.ip() == ip).count(),
         }
     }
@@ -81,9 +94,9 @@ impl List {
     /// All of them, in the order of their places.
     pub(super) fn rows(&self) -> impl Iterator<Item = Row4> {
         let (rows, table) = match self {
-            Self::InPlace(rows) => (&rows[..self.len()], None),
-            Self::InOnePiece(rows) => (&rows[1..], None),
-            Self::InTable(table) => (&[][..], Some(table)),
+            Self::Few(rows) => (&rows[..self.len()], None),
+            Self::Many(rows) => (&rows[1..], None),
+            Self::Indexed(table) => (&[][..], Some(table)),
         };
         let in_table = table.into_iter().flat_map(|table| table.rows());
         rows.iter().copied().chain(in_table)
@@ -93,66 +106,66 @@ impl List {
     #[inline]
     pub(super) fn each(&self, from: usize, to: usize, mut look: impl FnMut(Row4) -> bool) {
         match self {
-            Self::InPlace(rows) => {
+            Self::Few(rows) => {
                 rows[from..to].iter().all(|&row| look(row));
             }
-            Self::InOnePiece(rows) => {
+            Self::Many(rows) => {
                 rows[from + 1..to + 1].iter().all(|&row| look(row));
             }
-            Self::InTable(table) => table.each(from, to, look),
+            Self::Indexed(table) => table.each(from, to, look),
         }
     }
 
     /// Adds a row, whose key must be new.
     pub(super) fn insert(&mut self, row: Row4, spread: Spread) {
         match self {
-            Self::InPlace(rows) if rows[IN_PLACE - 1].is_empty() => {
+            Self::Few(rows) if rows[IN_PLACE - 1].is_empty() => {
                 rows[IN_PLACE - 1] = row;
                 rows.sort_unstable_by_key(|row| (row.is_empty(), !row.flags().is_seed()));
             }
-            Self::InPlace(_) => {
+            Self::Few(_) => {
                 self.take_one_piece();
                 self.insert(row, spread);
             }
-            Self::InOnePiece(rows) if rows.len() <= IN_ONE_PIECE_MAX => insert(rows, row),
-            Self::InOnePiece(rows) => {
+            Self::Many(rows) if rows.len() <= IN_ONE_PIECE_MAX => insert(rows, row),
+            Self::Many(rows) => {
                 let mut table = Box::<Table<Row4>>::default();
                 rows[1..].iter().for_each(|&row| table.insert(row, spread));
                 table.insert(row, spread);
-                *self = Self::InTable(table);
+                *self = Self::Indexed(table);
             }
-            Self::InTable(table) => table.insert(row, spread),
+            Self::Indexed(table) => table.insert(row, spread),
         }
     }
 
     /// Replaces the row at a place by one of the same key.
     pub(super) fn replace(&mut self, place: usize, row: Row4, spread: Spread) {
         match self {
-            Self::InPlace(rows) => {
+            Self::Few(rows) => {
                 rows[place] = row;
                 rows.sort_unstable_by_key(|row| (row.is_empty(), !row.flags().is_seed()));
             }
-            Self::InOnePiece(rows) => replace(rows, place, row),
-            Self::InTable(table) => table.replace(place, row, spread),
+            Self::Many(rows) => replace(rows, place, row),
+            Self::Indexed(table) => table.replace(place, row, spread),
         }
     }
 
     /// Removes the row at a place; others take it.
     pub(super) fn remove(&mut self, place: usize, spread: Spread) {
         match self {
-            Self::InPlace(rows) => {
+            Self::Few(rows) => {
                 rows[place..].rotate_left(1);
                 rows[IN_PLACE - 1] = Row4::default();
             }
-            Self::InOnePiece(rows) => remove(rows, place),
-            Self::InTable(table) => table.remove(place, spread),
+            Self::Many(rows) => remove(rows, place),
+            Self::Indexed(table) => table.remove(place, spread),
         }
         self.settle();
     }
 
     /// Removes rows whose time is over at the tick `now`.
     pub(super) fn expire(&mut self, now: u8, spread: Spread) {
-        if let Self::InTable(table) = self {
+        if let Self::Indexed(table) = self {
             table.expire(now, spread);
             return self.settle();
         }
@@ -167,14 +180,14 @@ impl List {
     /// Goes over to a smaller form where that is due.
     fn settle(&mut self) {
         match self {
-            Self::InOnePiece(rows) if rows.len() <= IN_PLACE => {
+            Self::Many(rows) if rows.len() <= IN_PLACE => {
                 let mut in_place = [Row4::default(); IN_PLACE];
                 let places = in_place.iter_mut().zip(&rows[1..]);
                 places.for_each(|(place, row)| *place = *row);
-                *self = Self::InPlace(in_place);
+                *self = Self::Few(in_place);
             }
-            Self::InOnePiece(rows) if rows.capacity() > 2 * rows.len() + 8 => rows.shrink_to_fit(),
-            Self::InTable(table) if table.len() < IN_TABLE_MIN => self.take_one_piece(),
+            Self::Many(rows) if rows.capacity() > 2 * rows.len() + 8 => rows.shrink_to_fit(),
+            Self::Indexed(table) if table.len() < IN_TABLE_MIN => self.take_one_piece(),
             _ => {}
         }
     }
@@ -184,12 +197,12 @@ impl List {
         let mut rows = Vec::with_capacity(self.len() + 2);
         rows.push(Row4::of_number(self.seeds()));
         rows.extend(self.rows());
-        *self = Self::InOnePiece(rows);
+        *self = Self::Many(rows);
     }
 
     /// Asserts the invariants.
     pub(super) fn check(&self, spread: Spread) {
-        if let Self::InTable(table) = self {
+        if let Self::Indexed(table) = self {
             return table.check(spread);
         }
         for (place, row) in self.rows().enumerate() {
@@ -296,9 +309,9 @@ mod tests {
                     map.retain(|_, row| row.until() > now);
                 }
                 forms[match list {
-                    List::InPlace(_) => 0,
-                    List::InOnePiece(_) => 1,
-                    List::InTable(_) => 2,
+                    List::Few(_) => 0,
+                    List::Many(_) => 1,
+                    List::Indexed(_) => 2,
                 }] += 1;
                 assert_eq!(list.len(), map.len(), "seed {seed}");
                 if step % 50 == 0 {

@@ -17,8 +17,9 @@ const SLOTS_FOR_2: usize = 3;
 const SLOTS_FOR_4_MIN: usize = 5;
 const SLOTS_MIN: usize = 16;
 
-/// One content.
+/// One content, on one line of the processor's cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Swarm {
     pub(super) members: Foreigners,
     hash: InfoHash,
@@ -121,6 +122,16 @@ impl Swarms {
     /// The place of a content.
     pub(super) fn place(&self, hash: InfoHash) -> Option<usize> {
         self.find(hash).map(|(_, place)| place)
+    }
+
+    /// Looks where a content most likely lies, and at its members; a number that depends on all that was seen.
+    pub(super) fn glance(&self, hash: InfoHash) -> u64 {
+        if self.index.is_empty() {
+            return 0;
+        }
+        let named = self.index[self.home(self.spread.of(&hash.0))];
+        let swarm = (named.name as usize).checked_sub(1);
+        swarm.map_or(0, |place| self.entries[place].members.glance())
     }
 
     /// The content of this hash.

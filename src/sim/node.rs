@@ -23,6 +23,8 @@ struct Link {
     key: PeerKey,
     conn: usize,
     side: Side,
+    /// It stands among those for whom there may be something to send.
+    is_ready: bool,
 }
 
 /// What is on its way out.
@@ -121,7 +123,12 @@ impl Node {
         if self.links.len() <= key.slot() {
             self.links.resize(key.slot() + 1, None);
         }
-        self.links[key.slot()] = Some(Link { key, conn, side });
+        self.links[key.slot()] = Some(Link {
+            key,
+            conn,
+            side,
+            is_ready: false,
+        });
     }
 
     /// It no longer does.
@@ -138,9 +145,19 @@ impl Node {
 
     /// There may be something to send to a peer.
     pub(super) fn make_ready(&mut self, peer: PeerKey) {
-        if !self.ready.contains(&peer) {
+        let link = self.links.get_mut(peer.slot()).and_then(Option::as_mut);
+        if let Some(link) = link.filter(|link| link.key == peer && !link.is_ready) {
+            link.is_ready = true;
             self.ready.push_back(peer);
         }
+    }
+
+    /// The link of a peer whose turn to be looked at has come, if it still stands.
+    fn take_ready(&mut self, peer: PeerKey) -> Option<Link> {
+        let link = self.links.get_mut(peer.slot())?.as_mut();
+        let link = link.filter(|link| link.key == peer)?;
+        link.is_ready = false;
+        Some(*link)
     }
 
     /// The conns that carry its links, and its sides of them.
@@ -173,6 +190,7 @@ fn new_swarm(
     config.order = scenario.order;
     config.peer_order = scenario.peer_order;
     config.links_max = scenario.links_max;
+    config.links_wanted = scenario.links_wanted;
     config.upload_slots_max = scenario.upload_slots_max;
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     config.notes = notes;
@@ -180,7 +198,7 @@ fn new_swarm(
     config.end_game = scenario.end_game;
     config.suggests = scenario.seeds_suggest;
     if let Some(turns) = scenario.turns {
-        config.turns_max = turns;
+        (config.turns_min, config.turns_max) = (turns, turns);
     }
     if scenario.free_riders().contains(&index) {
         config.upload_slots_max = 0;
@@ -239,8 +257,6 @@ impl Simulation {
             }
         }
         self.arm(node);
-        let lent = self.nodes[node].lent_bytes();
-        self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
         self.check_step(node);
     }
 
@@ -251,6 +267,8 @@ impl Simulation {
     }
 
     fn act(&mut self, node: usize, output: Output) {
+        let lent = self.nodes[node].lent_bytes();
+        self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
         match output {
             Output::Open { peer } => self.tell_possession(node, peer),
             Output::Send { peer, message } => self.send_message(node, peer, message),
@@ -351,7 +369,7 @@ impl Simulation {
                 break;
             };
             asked = true;
-            let Some(link) = self.nodes[node].link_of(key) else {
+            let Some(link) = self.nodes[node].take_ready(key) else {
                 continue;
             };
             if self.is_full(link.conn, link.side.other()) {
@@ -363,7 +381,7 @@ impl Simulation {
             let spoilt =
                 self.nodes[node].is_poisoner && self.rng.below(self.scenario.spoil_one_in) == 0;
             let sender = &mut self.nodes[node];
-            sender.ready.push_back(key);
+            sender.make_ready(key);
             let request = upload.request;
             let nanos = u64::from(request.len) * 1_000_000_000 / sender.up_bytes_per_second;
             let leaves_at = self.now + Duration::from_nanos(nanos);

@@ -50,6 +50,9 @@ pub(super) struct Queue {
     sequence: u64,
     /// The bucket that is being emptied, by its number since the origin.
     current: u64,
+    /// What was in it when it was begun, the next last.
+    sorted: Vec<Scheduled>,
+    /// What came into it since.
     now: BinaryHeap<Reverse<Scheduled>>,
     ring: Vec<Vec<Scheduled>>,
     ring_count: usize,
@@ -66,6 +69,7 @@ impl Queue {
         Self {
             sequence: 0,
             current: 0,
+            sorted: Vec::new(),
             now: BinaryHeap::new(),
             ring: (0..BUCKETS).map(|_| Vec::new()).collect(),
             ring_count: 0,
@@ -98,8 +102,13 @@ impl Queue {
 
     /// Takes the next event.
     pub(super) fn pop(&mut self) -> Option<Scheduled> {
-        while self.now.is_empty() {
+        while self.now.is_empty() && self.sorted.is_empty() {
             self.advance()?;
+        }
+        match (self.sorted.last(), self.now.peek()) {
+            (Some(next), Some(Reverse(newer))) if newer < next => {}
+            (Some(_), _) => return self.sorted.pop(),
+            (None, _) => {}
         }
         self.now.pop().map(|Reverse(next)| next)
     }
@@ -120,7 +129,9 @@ impl Queue {
         }
         let bucket = &mut self.ring[self.current as usize % BUCKETS];
         self.ring_count -= bucket.len();
-        self.now.extend(bucket.drain(..).map(Reverse));
+        self.sorted.append(bucket);
+        let next_last = |s: &Scheduled| Reverse((s.at, s.sequence));
+        self.sorted.sort_unstable_by_key(next_last);
         Some(())
     }
 }

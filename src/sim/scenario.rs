@@ -58,6 +58,8 @@ pub struct Scenario {
     pub pool_bytes: usize,
     /// Links of each node.
     pub links_max: usize,
+    /// Links that each node looks for.
+    pub links_wanted: usize,
     /// Pieces of more bytes than this are written before they are checked.
     pub whole_piece_bytes_max: u32,
     /// Whom the nodes serve.
@@ -124,6 +126,7 @@ impl Default for Scenario {
             plain_one_in: 0,
             pool_bytes: 64 << 20,
             links_max: 80,
+            links_wanted: 40,
             whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             policy: Policy::Fleet,
             turns: None,

@@ -93,7 +93,10 @@ impl Simulation {
 
     /// Tells of a message that speaks for itself.
     pub(super) fn tell_message(&mut self, node: usize, peer: PeerKey, message: &Message<'_>) {
-        let Some(other) = self.other_end(node, peer).filter(|_| self.trace.is_on()) else {
+        if !self.trace.is_on() {
+            return;
+        }
+        let Some(other) = self.other_end(node, peer) else {
             return;
         };
         let other = Name(other);

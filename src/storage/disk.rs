@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::OFlag;
@@ -78,6 +78,33 @@ impl PartFiles {
             identity,
             new_files: plan.incomplete,
             unsynced: Mutex::new(unsynced),
+            sync_failed: Mutex::new(false),
+        })
+    }
+
+    /// A download of the one file in `files` that never gets a name: it lies in `folder` for as long as it is open.
+    ///
+    /// # Errors
+    /// `StorageFull` if there is no room; every error names the folder.
+    pub fn unnamed(folder: &Folder, files: &[FileSpec]) -> io::Result<Self> {
+        let [file] = files else {
+            let why = "what has no name is a single file";
+            return Err(failure(folder.path(), io::ErrorKind::InvalidInput, why));
+        };
+        require_room(folder, folder.path(), file.len)?;
+        let handle = folder.open_unnamed()?;
+        let wrap = |error| at(folder.path(), error);
+        handle.set_len(file.len).map_err(wrap)?;
+        let identity = Identity::of(&handle.metadata().map_err(wrap)?);
+        let source = Source::Single(Arc::new(handle), folder.path().to_owned());
+        Ok(Self {
+            folder: folder.clone(),
+            name: String::new(),
+            single: true,
+            tree: Tree::new(files.to_vec(), source)?,
+            identity,
+            new_files: vec![0],
+            unsynced: Mutex::default(),
             sync_failed: Mutex::new(false),
         })
     }
@@ -331,19 +358,8 @@ impl<'a> Plan<'a> {
     }
 
     fn require_room(&self) -> io::Result<()> {
-        let free = self.outer.bytes_free()?;
-        if self.bytes_missing <= free {
-            return Ok(());
-        }
-        let why = format!(
-            "needs {} bytes more and the disk has {free} left",
-            self.bytes_missing
-        );
-        Err(failure(
-            &self.outer.shown(&[self.part]),
-            io::ErrorKind::StorageFull,
-            &why,
-        ))
+        let path = self.outer.shown(&[self.part]);
+        require_room(self.outer, &path, self.bytes_missing)
     }
 
     /// Creates what is missing. Returns the files, what names their root for good, and what is to be synced.
@@ -400,6 +416,16 @@ impl<'a> Plan<'a> {
         }
         Ok(handle)
     }
+}
+
+/// Refuses what needs more bytes than the disk has.
+fn require_room(folder: &Folder, path: &Path, bytes: u64) -> io::Result<()> {
+    let free = folder.bytes_free()?;
+    if bytes <= free {
+        return Ok(());
+    }
+    let why = format!("needs {bytes} bytes more and the disk has {free} left");
+    Err(failure(path, io::ErrorKind::StorageFull, &why))
 }
 
 /// Refuses a file without a path, two files of one path, and a file where another one needs a folder.

@@ -2,12 +2,17 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::paths::{at, failure};
 
 /// Bytes of a list that the user wrote.
 pub const LIST_BYTES_MAX: u64 = 1 << 20;
+
+/// The folder for files that nobody keeps: `$TMPDIR`, or `/tmp`.
+pub fn temporary_folder() -> PathBuf {
+    std::env::temp_dir()
+}
 
 /// Whether a folder lies at `path`.
 pub fn is_folder(path: &Path) -> bool {

@@ -9,6 +9,7 @@ mod hash;
 mod keep;
 mod layout;
 mod look;
+mod outflow;
 mod paths;
 mod pieces;
 mod resume;
@@ -22,7 +23,10 @@ pub use disk::{PART_SUFFIX, PartFiles, check_target};
 pub use hash::{ContentHasher, ContentHashes};
 pub use keep::{BEGUN_SUFFIX, KeptFolder};
 pub use layout::{FileMap, FileSpec, Layout, Span};
-pub use look::{LIST_BYTES_MAX, is_folder, is_taken, read_list, read_whole, write_new};
+pub use look::{
+    LIST_BYTES_MAX, is_folder, is_taken, read_list, read_whole, temporary_folder, write_new,
+};
+pub use outflow::Outflow;
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
 pub use pieces::{
     PieceHasher, block_digests, block_digests_on_disk, check_and_write, matching_pieces, read_back,

@@ -116,6 +116,29 @@ impl Folder {
             .map_err(|errno| at(&self.shown(names), errno))
     }
 
+    /// Makes a file in it that has no name, and is gone when it is closed.
+    pub(super) fn open_unnamed(&self) -> io::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_TMPFILE | OFlag::O_CLOEXEC;
+        let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+        let opened = retried(|| openat(&*self.handle, ".", flags, mode));
+        let handle = match opened {
+            // Not every filesystem has files without names; there the name is taken away at once.
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::ENOENT) => {
+                let name = format!(".shoal-{}", std::process::id());
+                let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+                let opened = retried(|| openat(&*self.handle, name.as_str(), flags, mode));
+                opened.and_then(|handle| {
+                    unlinkat(&*self.handle, name.as_str(), UnlinkatFlags::NoRemoveDir)?;
+                    Ok(handle)
+                })
+            }
+            opened => opened,
+        };
+        handle
+            .map(File::from)
+            .map_err(|errno| at(&self.path, errno))
+    }
+
     /// Opens the folder that the names lead to.
     pub(super) fn folder<S: AsRef<str>>(&self, names: &[S]) -> io::Result<Self> {
         let file = self.open_file(names, OFlag::O_RDONLY | OFlag::O_DIRECTORY)?;

@@ -14,8 +14,8 @@ use super::layout::Layout;
 use super::tree::Content;
 use crate::base::{Bitfield, Digest20, Verdict};
 
-/// What is read at once.
-const READ_BYTES: usize = 1 << 20;
+/// What is read at once: as much as the cache of a core holds until it is hashed.
+const READ_BYTES: usize = 256 << 10;
 /// How far ahead the disk is told what will be read.
 const AHEAD_BYTES: u64 = 8 << 20;
 

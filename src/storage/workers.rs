@@ -105,6 +105,11 @@ impl<T: Task> Workers<T> {
         }
     }
 
+    /// What is called when something is done, for other threads that have something to say.
+    pub fn wake(&self) -> Wake {
+        Arc::clone(&self.shared.wake)
+    }
+
     /// Tasks that wait for a thread.
     pub fn queued(&self) -> usize {
         self.shared.lock().waiting.len()

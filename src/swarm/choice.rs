@@ -9,8 +9,8 @@ use crate::base::Time;
 const RANDOM_FIRST_PIECES: u32 = 4;
 
 impl Swarm {
-    /// Which missing piece to ask of a peer, and why: a suspect one that others sent, the one that it suggested, or one by
-    /// the order.
+    /// Which missing piece to ask of a peer, and why: a suspect one that others sent, one that a reader needs next, the one
+    /// that it suggested, or one by the order.
     pub(super) fn choose_piece(&mut self, now: Time, key: PeerKey) -> Option<(u32, Why)> {
         let suspects = if self.suspects.is_empty() {
             Vec::new()
@@ -19,6 +19,9 @@ impl Swarm {
         } else {
             self.suspects_not_to_ask(now, key)
         };
+        if let Some(piece) = self.piece_in_turn(key, &suspects) {
+            return Some((piece, Why::InTurn));
+        }
         let freedom = self.freedom(key);
         let peer = &self.peers[key.slot()];
         let mut has = None;
@@ -26,7 +29,8 @@ impl Swarm {
             has.get_or_insert_with(|| peer.has.clone()).clear(piece);
         }
         let has = has.as_ref().unwrap_or(&peer.has);
-        let is_first = self.have.count() < RANDOM_FIRST_PIECES;
+        let is_in_order = self.config.order == Order::Sequential;
+        let is_first = self.have.count() < RANDOM_FIRST_PIECES && !is_in_order;
         let order = if is_first {
             Order::Random
         } else {

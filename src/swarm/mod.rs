@@ -17,6 +17,7 @@ mod announcer;
 mod cache;
 mod choice;
 mod choker;
+mod config;
 mod contacts;
 mod exchange;
 mod geometry;
@@ -33,12 +34,14 @@ mod pieces;
 mod preference;
 mod requests;
 mod runs;
+mod sequence;
 mod service;
 mod standby;
 mod suspects;
 mod timers;
 mod upload;
 mod view;
+mod width;
 
 use std::collections::VecDeque;
 use std::io;
@@ -49,6 +52,7 @@ use slab::Slab;
 
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
+pub use config::{Config, Policy};
 pub use contacts::Found;
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
@@ -60,11 +64,9 @@ pub use picker::{Order, Picker};
 pub use preference::PeerOrder;
 pub use suspects::{Digests, Proof};
 pub use upload::Upload;
-pub use view::LinkView;
+pub use view::{Counts, LinkView};
 
-use crate::base::{
-    Bitfield, BufferPool, Deadlines, Digest20, PeerId, PieceBuf, Rng, Time, Verdict,
-};
+use crate::base::{Bitfield, Deadlines, Digest20, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};
 use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
@@ -75,94 +77,7 @@ use peer::Peer;
 use pieces::PieceState;
 use service::Service;
 use suspects::Suspects;
-
-/// Whom a swarm serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// One domain of trust: everybody is to have everything as early as possible.
-    #[default]
-    Fleet,
-    /// Cohen's choker: who gives is given.
-    Fair,
-}
-
-/// What a swarm may use, and how it chooses.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Our own peer id.
-    pub id: PeerId,
-    /// Seed of all random choices.
-    pub seed: u64,
-    /// Where buffers come from; shared by all swarms of the program.
-    pub pool: BufferPool,
-    /// Most bytes in arriving and checked pieces, one piece excepted.
-    pub arriving_bytes_max: usize,
-    /// Pieces of more bytes than this are written before they are checked.
-    pub whole_piece_bytes_max: u32,
-    /// Most bytes in the upload cache.
-    pub cache_bytes_max: usize,
-    /// Which piece is asked for next.
-    pub order: Order,
-    /// Whom to dial and to ask first.
-    pub peer_order: PeerOrder,
-    /// Whom to serve.
-    pub policy: Policy,
-    /// Pieces that are sent at a time.
-    pub turns_max: usize,
-    /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
-    pub suggests: bool,
-    /// Whether the last blocks are asked for twice.
-    pub end_game: bool,
-    /// Requests in flight to one peer.
-    pub requests_max: usize,
-    /// Links at a time.
-    pub links_max: usize,
-    /// Links that we look for; beyond them we take what comes.
-    pub links_wanted: usize,
-    /// Links at a time to one IP address that is not loopback.
-    pub links_per_ip_max: usize,
-    /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
-    pub exchange: bool,
-    /// Peers unchoked at a time.
-    pub upload_slots_max: usize,
-    /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
-    pub waiting_requests_max: usize,
-    /// Whether decisions are noted: see [`Swarm::poll_note`].
-    pub notes: bool,
-    /// Whether what is missing stays missing (BEP 21): only what is here is served.
-    pub is_upload_only: bool,
-}
-
-impl Config {
-    /// The defaults for a peer called `id` that draws on `pool`: up to three quarters of it for what arrives,
-    /// up to half for what is uploaded.
-    pub fn new(id: PeerId, seed: u64, pool: BufferPool) -> Self {
-        let bytes = pool.bytes_max();
-        Self {
-            id,
-            seed,
-            pool,
-            arriving_bytes_max: bytes / 4 * 3,
-            whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
-            cache_bytes_max: bytes / 2,
-            order: Order::RarestFirst,
-            peer_order: PeerOrder::Random,
-            policy: Policy::Fleet,
-            turns_max: 1,
-            suggests: true,
-            end_game: true,
-            requests_max: 256,
-            links_max: 80,
-            links_wanted: 40,
-            links_per_ip_max: 20,
-            exchange: true,
-            upload_slots_max: 32,
-            waiting_requests_max: 2_000,
-            notes: false,
-            is_upload_only: false,
-        }
-    }
-}
+use width::Width;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -363,21 +278,6 @@ pub enum Output {
     Failed(io::Error),
 }
 
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Payload bytes received.
-    pub down_bytes: u64,
-    /// Payload bytes handed out for sending.
-    pub up_bytes: u64,
-    /// Payload bytes received in vain.
-    pub wasted_bytes: u64,
-    /// Pieces that did not match their hash.
-    pub hash_fail_count: u64,
-    /// Times a peer let its requests wait too long.
-    pub stall_count: u64,
-}
-
 /// The machine. See the module's text.
 #[derive(Debug)]
 pub struct Swarm {
@@ -410,6 +310,8 @@ pub struct Swarm {
     lacks_buffer: bool,
     /// A piece could not begin because our share of the pool was taken.
     lacks_room: bool,
+    /// All pieces before this one are here.
+    front: u32,
     /// How soon an idle peer answers a request.
     answer_time: Duration,
     ledger: Ledger,
@@ -438,7 +340,7 @@ impl Swarm {
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
             notes: Notes::new(config.notes),
-            service: Service::new(have.len()),
+            service: Service::new(have.len(), Width::new(config.turns_min, config.turns_max)),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
             geometry,
@@ -456,6 +358,7 @@ impl Swarm {
             starved: VecDeque::new(),
             lacks_buffer: false,
             lacks_room: false,
+            front: 0,
             answer_time: standby::ANSWER_TIME_FIRST,
             ledger: Ledger::default(),
             counts: Counts::default(),

@@ -20,6 +20,8 @@ pub enum Why {
     Rest,
     /// The piece was wrong when others sent it: who of them lied is known when this peer has sent it alone.
     Suspect,
+    /// A reader needs the piece next.
+    InTurn,
     /// The peer told us to ask for this piece.
     Suggested,
     /// We have hardly any piece yet, so any will do.
@@ -44,6 +46,7 @@ impl fmt::Display for Why {
         match self {
             Self::Rest => f.write_str("the rest"),
             Self::Suspect => f.write_str("it was wrong when others sent it"),
+            Self::InTurn => f.write_str("needed next by a reader"),
             Self::Suggested => f.write_str("suggested"),
             Self::First => f.write_str("any of the first"),
             Self::Next { holders } => write!(f, "next in order, {holders} hold it"),

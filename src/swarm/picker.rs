@@ -4,6 +4,8 @@
 //! beside it (libtorrent's piece picker). A `have` moves one piece across one boundary by a swap. Peers that
 //! hold everything are not counted piece by piece: they raise every piece alike, so they never change the order.
 
+use std::ops::Range;
+
 use crate::base::{Bitfield, Rng};
 
 /// How pieces are chosen.
@@ -14,6 +16,8 @@ pub enum Order {
     RarestFirst,
     /// Any piece.
     Random,
+    /// For a reader who begins at the front: a short window in order, for the rest as with the rarest first.
+    Sequential,
 }
 
 const ABSENT: u32 = u32::MAX;
@@ -138,17 +142,26 @@ impl Picker {
         }
         match order {
             Order::Random => self.pick_between(0, self.order.len(), has, rng),
-            Order::RarestFirst => (0..self.bucket_start.len()).find_map(|bucket| {
-                let start = self.bucket_start[bucket] as usize;
-                let end = self.bucket_start.get(bucket + 1);
-                self.pick_between(
-                    start,
-                    end.map_or(self.order.len(), |&end| end as usize),
-                    has,
-                    rng,
-                )
-            }),
+            Order::RarestFirst | Order::Sequential => {
+                (0..self.bucket_start.len()).find_map(|bucket| {
+                    let start = self.bucket_start[bucket] as usize;
+                    let end = self.bucket_start.get(bucket + 1);
+                    self.pick_between(
+                        start,
+                        end.map_or(self.order.len(), |&end| end as usize),
+                        has,
+                        rng,
+                    )
+                })
+            }
         }
+    }
+
+    /// The first wanted piece of `has` in a window.
+    pub fn pick_first(&self, has: &Bitfield, window: Range<u32>) -> Option<u32> {
+        window
+            .into_iter()
+            .find(|&piece| self.wanted.get(piece) && has.get(piece))
     }
 
     fn pick_between(&self, start: usize, end: usize, has: &Bitfield, rng: &mut Rng) -> Option<u32> {
@@ -267,6 +280,27 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_first_of_a_window_is_what_a_search_from_its_front_finds(
+            wanted in proptest::collection::vec(proptest::bool::ANY, 40),
+            held in proptest::collection::vec(proptest::bool::ANY, 40),
+            from in 0usize..40, len in 0usize..40,
+        ) {
+            let (mut have, mut has) = (Bitfield::none(40), Bitfield::none(40));
+            for piece in 0..40 {
+                if !wanted[piece] {
+                    have.set(piece as u32);
+                }
+                if held[piece] {
+                    has.set(piece as u32);
+                }
+            }
+            let to = (from + len).min(40);
+            let expected = (from..to).find(|&piece| wanted[piece] && held[piece]);
+            let picked = Picker::new(&have).pick_first(&has, from as u32..to as u32);
+            prop_assert_eq!(picked, expected.map(|piece| piece as u32));
+        }
+
         #[test]
         fn keeps_its_order_under_any_sequence_of_changes(
             changes in proptest::collection::vec((0u8..5, 0u32..40), 0..400), seed: u64,

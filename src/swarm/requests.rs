@@ -116,6 +116,10 @@ impl Swarm {
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
         }
+        if let Some(found) = self.block_in_turn(now, key) {
+            self.notes.because(Why::InTurn);
+            return Some(found);
+        }
         if self.open_piece(now, key) {
             return self.own_block(now, key);
         }
@@ -143,7 +147,7 @@ impl Swarm {
     }
 
     /// The first unasked block of an arriving piece that has a home, or can be given one.
-    fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
+    pub(super) fn unasked_block(&mut self, now: Time, piece: u32) -> Option<u32> {
         let arriving = self.arriving(piece)?;
         let block = arriving.next_unasked()?;
         if arriving.has_home(block) {
@@ -310,6 +314,21 @@ impl Swarm {
     pub(super) fn release(&mut self, asked: Asked) {
         if self.arriving(asked.piece).is_some() {
             self.with_arriving(asked.piece, |arriving| arriving.unask(asked.block));
+            self.open_to_others(asked.piece);
+        }
+    }
+
+    /// What is left of a piece after its owner has gone on to another is for everybody. A suspect piece begins anew instead.
+    pub(super) fn open_to_others(&mut self, piece: u32) {
+        let owner = self.arriving(piece).and_then(|arriving| {
+            let is_left = arriving.unasked_count > 0 && !arriving.is_suspect;
+            arriving.owner.filter(|_| is_left)
+        });
+        if owner.is_some_and(|owner| self.peers[owner.slot()].current != Some(piece)) {
+            self.with_arriving(piece, |arriving| {
+                arriving.owner = None;
+                arriving.is_exclusive = false;
+            });
         }
     }
 

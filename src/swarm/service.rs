@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::peer::PeerKey;
+use super::width::Width;
 use super::{Output, Policy, Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::{BlockRequest, Message};
@@ -17,7 +18,9 @@ use crate::wire::peer::{BlockRequest, Message};
 /// How long a turn is kept for a peer that has not asked for the rest of its piece.
 const TURN_IDLE_MAX: Duration = Duration::from_millis(50);
 /// How long a turn keeps others waiting whose peer takes nothing: it does not read, or its pieces come from a slow disk.
+/// On a slow uplink it is counted in the time of blocks.
 const TURN_STALL_TIME: Duration = Duration::from_millis(50);
+const TURN_STALL_BLOCKS: u32 = 8;
 /// Whoever waits longer than this comes first, however much it has (others' requests time out after 20 to 25 s).
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -31,9 +34,10 @@ struct Turn {
 }
 
 /// The turns, and what was handed out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Service {
     turns: Vec<Turn>,
+    width: Width,
     /// How often each piece was handed out or promised.
     spread: Vec<u16>,
     /// How often each piece was handed out.
@@ -42,9 +46,10 @@ pub(super) struct Service {
 
 impl Service {
     /// No turns yet, of a content of `piece_count` pieces.
-    pub(super) fn new(piece_count: u32) -> Self {
+    pub(super) fn new(piece_count: u32, width: Width) -> Self {
         Self {
             turns: Vec::new(),
+            width,
             spread: vec![0; piece_count as usize],
             sent: vec![0; piece_count as usize],
         }
@@ -73,24 +78,33 @@ impl Swarm {
         if self.config.policy != Policy::Fleet {
             return;
         }
-        while self.active_turn_count(now) < self.config.turns_max {
+        while self.active_turn_count(now) < self.service.width.turns() {
             let Some(key) = self.next_waiter(now) else {
+                self.service.width.nobody_waits();
                 return;
             };
             self.begin_turn(now, key);
         }
         self.deadlines
-            .set_if_idle(timers::TURNS, now + TURN_STALL_TIME);
+            .set_if_idle(timers::TURNS, now + self.turn_stall_time());
+    }
+
+    fn turn_stall_time(&self) -> Duration {
+        let block_time = self.service.width.block_time(self.geometry.block_len());
+        block_time.map_or(TURN_STALL_TIME, |time| {
+            TURN_STALL_TIME.max(time * TURN_STALL_BLOCKS)
+        })
     }
 
     /// Ends the turns of which nothing will come, and counts those that go on.
     fn active_turn_count(&mut self, now: Time) -> usize {
         let mut active = 0;
+        let stall_time = self.turn_stall_time();
         let peers = &self.peers;
         self.service.turns.retain(|turn| {
             let peer = &peers[turn.peer.slot()];
             if peer.requests.iter().any(|r| r.piece == turn.piece) {
-                active += usize::from(now.since(turn.used_at) < TURN_STALL_TIME);
+                active += usize::from(now.since(turn.used_at) < stall_time);
                 return true;
             }
             peer.requests.is_empty() && now.since(turn.used_at) < TURN_IDLE_MAX
@@ -156,6 +170,7 @@ impl Swarm {
         let turn = &mut self.service.turns[at];
         turn.sent_bytes += request.len;
         turn.used_at = now;
+        self.service.width.sent(now, request.len);
         if turn.sent_bytes >= self.geometry.piece_len(turn.piece) {
             self.service.turns.remove(at);
             self.peers[key.slot()].asks_since = now;

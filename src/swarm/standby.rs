@@ -17,6 +17,11 @@ use crate::wire::peer::Message;
 pub(super) const ANSWER_TIME_FIRST: Duration = Duration::from_millis(2);
 const ANSWER_TIME_MIN: Duration = Duration::from_micros(100);
 
+/// While so many pieces are coming in, nobody else is asked for one that waits: our downlink may be what limits us, and
+/// then whoever begins next only slows down the others, and word that somebody began comes late (simulated, 8 with
+/// downlinks like their uplinks: 17 % sent twice without this, 2 % with it).
+const COMING_IN_MAX: usize = 2;
+
 /// A piece that a peer is asked for although others were asked as well.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standby {
@@ -47,7 +52,8 @@ impl Swarm {
         if !peer.asked.is_empty() {
             return None;
         }
-        if self.is_on_parole(key) || !self.freedom(key).may_help() {
+        let may_help = !self.is_on_parole(key) && self.freedom(key).may_help();
+        if !may_help || self.coming_in_count() >= COMING_IN_MAX {
             return None;
         }
         let gap = self.answer_time * 2;
@@ -73,6 +79,15 @@ impl Swarm {
         self.peers[key.slot()].standby = Some(Standby { piece, from });
         self.notes.because(Why::Waiting);
         self.rest_of_standby(key)
+    }
+
+    /// How many pieces are coming in.
+    fn coming_in_count(&self) -> usize {
+        let comes_in = |&&piece: &&u32| {
+            let begun = |a: &Arriving| a.has_begun() && !a.is_complete();
+            self.arriving(piece).is_some_and(begun)
+        };
+        self.arriving.iter().filter(comes_in).count()
     }
 
     fn rest_of_standby(&mut self, key: PeerKey) -> Option<(u32, u32)> {

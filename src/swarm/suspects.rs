@@ -364,13 +364,7 @@ impl Swarm {
             }
             let bytes = count * self.geometry.block_len();
             self.counts.wasted_bytes += u64::from(bytes.min(self.geometry.piece_len(piece)));
-            let owner = self.arriving(piece).and_then(|arriving| arriving.owner);
-            if owner.is_some_and(|owner| self.peers[owner.slot()].current != Some(piece)) {
-                self.with_arriving(piece, |arriving| {
-                    arriving.owner = None;
-                    arriving.is_exclusive = false;
-                });
-            }
+            self.open_to_others(piece);
             self.hungry = true;
         }
     }

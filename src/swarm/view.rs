@@ -4,8 +4,23 @@ use std::net::SocketAddr;
 
 use super::peer::PeerKey;
 use super::pieces::PieceState;
-use super::{Counts, Geometry, Ledger, Swarm};
+use super::{Geometry, Ledger, Swarm};
 use crate::base::Bitfield;
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Payload bytes received.
+    pub down_bytes: u64,
+    /// Payload bytes handed out for sending.
+    pub up_bytes: u64,
+    /// Payload bytes received in vain.
+    pub wasted_bytes: u64,
+    /// Pieces that did not match their hash.
+    pub hash_fail_count: u64,
+    /// Times a peer let its requests wait too long.
+    pub stall_count: u64,
+}
 
 /// A link, as seen from outside.
 #[derive(Clone, Copy, Debug)]

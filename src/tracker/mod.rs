@@ -26,6 +26,7 @@ use crate::reactor::{
 use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
 use crate::wire::announce::{Announce, PeerList};
+use crate::wire::udp::announced_hash;
 use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
 use store::{Completed, Done, Job, StoreTask};
@@ -381,6 +382,12 @@ impl Service for TrackerService {
         if let Some(unread) = self.conns.sent(conn, count, now) {
             self.feed(now, conn, &unread);
             self.note_completions(now);
+        }
+    }
+
+    fn foresee(&mut self, bytes: &[u8]) {
+        if let Some(hash) = announced_hash(bytes) {
+            self.registry.foresee(hash);
         }
     }
 

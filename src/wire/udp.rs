@@ -132,6 +132,13 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The content that a datagram announces, if it is an announce; nothing else of it is read.
+pub fn announced_hash(bytes: &[u8]) -> Option<InfoHash> {
+    let action = bytes.get(8..12)?;
+    let hash = bytes.get(16..36)?.try_into().ok()?;
+    (action == action::ANNOUNCE.to_be_bytes()).then_some(InfoHash(hash))
+}
+
 fn take_announce(reader: &mut Reader<'_>) -> Result<Announce, WireError> {
     let (info_hash, peer_id) = (InfoHash(reader.array()?), PeerId(reader.array()?));
     let (downloaded, left, uploaded) = (reader.u64()?, reader.u64()?, reader.u64()?);

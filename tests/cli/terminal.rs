@@ -73,7 +73,8 @@ fn a_download_shows_a_block_and_ends_with_one_line() {
     scene.file("half/x.part", &part);
     let mut half = scene.start(["get", "x", "-o", "half/", "--json"]);
     half.wait_out("\"event\":\"start\"");
-    let mut get = shown(&scene, &["get", "x", "-o", "copy/", "-v"], 100);
+    let args = ["get", "x", "-o", "copy/", "-v", "--seed", "none"];
+    let mut get = shown(&scene, &args, 100);
     let lines = get.wait_until(|lines| {
         let at_half = lines.iter().any(|line| line.starts_with(" 50% ━"));
         at_half && lines.last().is_some_and(|line| line.contains("  50%  ↓"))

@@ -21,16 +21,17 @@ fn a_wrong_command_line_is_refused_with_its_flag_value_and_remedy() {
             "get: --json: takes no value (see shoal-peer help get)",
         ),
         (
-            "get x --up 3M",
-            "get: --up: no such option (see shoal-peer help get)",
+            "share x --down 3M",
+            "share: --down: no such option (see shoal-peer help share)",
         ),
         (
             "--seed none get x",
             "--seed: no such option (see shoal-peer help)",
         ),
         (
-            "get x --seed auto",
-            "get: --seed: \"auto\" is not none or forever (see shoal-peer help get)",
+            "get x --seed ratio",
+            "get: --seed: \"ratio\" is not none, auto, forever, ratio:R (like 1.5) or time:DUR (like 10m) \
+             (see shoal-peer help get)",
         ),
         (
             "share x --piece-size 3M",

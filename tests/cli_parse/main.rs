@@ -83,7 +83,7 @@ fn get_has_these_defaults() {
     assert_eq!(config.target, Target::Here);
     assert_eq!(config.order, PieceOrder::Rarest);
     assert_eq!(config.peers, PeerChoice::Random);
-    assert_eq!(config.seed, SeedMode::None);
+    assert_eq!(config.seed, None);
     assert!(!config.check && !config.overwrite);
     assert_eq!((config.sha256, config.timeout), (None, None));
     assert_eq!(config.stall, Duration::from_secs(600));
@@ -116,7 +116,7 @@ fn every_option_of_get_reaches_its_value() {
     assert_eq!(config.target, Target::FolderOrPath("out".into()));
     assert_eq!(config.order, PieceOrder::Random);
     assert_eq!(config.peers, PeerChoice::RoundRobin);
-    assert_eq!(config.seed, SeedMode::Forever);
+    assert_eq!(config.seed, Some(SeedMode::Forever));
     assert!(config.check && config.overwrite);
     assert_eq!(config.sha256, Some([0xab; 32]));
     assert_eq!(config.timeout, Some(Duration::from_secs(7200)));
@@ -127,6 +127,16 @@ fn every_option_of_get_reaches_its_value() {
     let ports: Vec<_> = config.reach.advertise.iter().map(|a| a.port).collect();
     assert_eq!(ports, [None, Some(7001)]);
     assert_eq!(config.reach.zone.as_deref(), Some("a/b"));
+}
+
+#[test]
+fn what_goes_to_stdout_goes_in_order_unless_another_is_asked_for() {
+    let config = get("get -o - a");
+    assert_eq!(config.target, Target::Stdout);
+    assert_eq!(config.order, PieceOrder::Sequential);
+    let config = get("get -o - --order random a");
+    assert_eq!(config.order, PieceOrder::Random);
+    assert_eq!(get("get --order sequential a").target, Target::Here);
 }
 
 #[test]
@@ -322,7 +332,7 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
     refuses(&[
         (
             "get x --order foo",
-            "get: --order: \"foo\" is not rarest or random (see shoal-peer help get)",
+            "get: --order: \"foo\" is not rarest, random or sequential (see shoal-peer help get)",
         ),
         (
             "get x --peers foo",
@@ -331,7 +341,8 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
         ),
         (
             "get x --seed 1h",
-            "get: --seed: \"1h\" is not none or forever (see shoal-peer help get)",
+            "get: --seed: \"1h\" is not none, auto, forever, ratio:R (like 1.5) or time:DUR (like 10m) \
+             (see shoal-peer help get)",
         ),
         (
             "share x --up 0",
@@ -351,8 +362,9 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
             "get: --sha256: \"ab\" is not 64 hexadecimal digits (see shoal-peer help get)",
         ),
         (
-            "get x -o -",
-            "get: --output: \"-\" is not a path (see shoal-peer help get)",
+            "get x y -o -",
+            "get: --output: \"-\" is for one content: several do not fit through a pipe \
+             (see shoal-peer help get)",
         ),
         (
             "get x -l tr",
@@ -479,7 +491,7 @@ fn a_refusal_names_the_variable_that_is_wrong() {
 fn a_refusal_stays_on_one_line_and_steers_no_terminal() {
     assert_eq!(
         refusal(&["get", "x", "--order", "a\n\u{1b}[2J"], TRACKER),
-        "get: --order: \"a\\u{a}\\u{1b}[2J\" is not rarest or random (see shoal-peer help get)"
+        "get: --order: \"a\\u{a}\\u{1b}[2J\" is not rarest, random or sequential (see shoal-peer help get)"
     );
     let words = [OsString::from("get"), OsString::from_vec(b"a\xff".to_vec())];
     let failure = parse_peer(words, &|_| None).expect_err("not UTF-8");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal::base::InfoHash;
-use shoal::cli::{BadRow, Event, ExitCode, Failure, Fleet, Output, Stream, Summary};
+use shoal::cli::{BadRow, Event, ExitCode, Failure, Fleet, Output, SeedEnd, Stream, Summary};
 
 use crate::{
     JSON, PIPES, PLAIN, Run, TERMINAL, about, at, done, file, get_summary, hashing, member,
@@ -69,7 +69,14 @@ fn json_lines_of_share_are_these_byte_for_byte() {
                 torrent: Some("vm.torrent".into()),
             },
         )
-        .say(3.0, seeding(7));
+        .say(3.0, seeding(7))
+        .say(
+            3.5,
+            Event::Left {
+                content: 0,
+                why: SeedEnd::OthersComplete,
+            },
+        );
     let peers = vec![];
     run.0
         .finish(at(4.0), &Summary::Share { up_bytes: 7, peers });
@@ -82,6 +89,7 @@ fn json_lines_of_share_are_these_byte_for_byte() {
                 r#"{{"v":1,"event":"shared","name":"vm.qcow2","info_hash":"{hash}","size":8589934592,"pieces":2048,"piece_length":4194304,"files":1,"have":2048,"magnet":"magnet:?xt=x","torrent":"vm.torrent"}}"#
             ),
             r#"{"v":1,"event":"seeding","t":3.0,"up_bytes_per_s":851443712,"up_bytes":7,"peers":6,"complete":3,"members":40,"mean_percent":61.3,"name":"vm.qcow2"}"#,
+            r#"{"v":1,"event":"left","t":3.5,"name":"vm.qcow2","why":"until"}"#,
             r#"{"v":1,"event":"summary","ok":true,"code":0,"secs":4.0,"up_bytes":7,"peers":[]}"#,
         ]
     );

@@ -5,6 +5,7 @@ mod common;
 
 mod announces;
 mod basics;
+mod cold;
 mod commands;
 mod disks;
 mod failures;
@@ -13,6 +14,8 @@ mod large;
 mod limits;
 mod magnet;
 mod malformed;
+mod passing;
+mod staying;
 #[path = "../common/storm.rs"]
 mod storm;
 mod trackers;

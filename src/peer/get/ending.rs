@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Get, LOOK_EVERY, Stage};
 use crate::base::hex;
-use crate::cli::{Event, ExitCode, Failure, SeedMode};
+use crate::cli::{Event, ExitCode, Failure, Target};
 use crate::peer::errand::{Files, Hashing, Work};
 use crate::peer::job::{Context, LEAVE_TIME_MAX, LEAVING};
 use crate::peer::pace::Pace;
@@ -47,7 +47,8 @@ impl Get {
     /// Takes the next step of an ending, once what it waits for is there.
     pub(super) fn go_on(&mut self, cx: &mut Context<'_>) {
         match self.stage {
-            Stage::Closing if self.bits.is_some() => self.check(cx),
+            Stage::Closing if self.bits.is_some() || self.passes_through() => self.check(cx),
+            Stage::Stopping if self.passes_through() => self.leave(cx),
             Stage::Stopping => {
                 let Some(transfer) = cx.transfer.as_ref() else {
                     return;
@@ -109,16 +110,57 @@ impl Get {
                 hex(&expected)
             );
             let failure = Failure::new(ExitCode::Checksum, &self.title, why);
-            return self.give_up(
-                cx,
-                &failure.with_remedy("NAME.part is kept; ask whoever shared it"),
-            );
+            let remedy = match self.passes_through() {
+                true => "what went to stdout is wrong; ask whoever shared it",
+                false => "NAME.part is kept; ask whoever shared it",
+            };
+            return self.give_up(cx, &failure.with_remedy(remedy));
         }
         self.is_compared = true;
         self.finish(cx);
     }
 
+    /// Whether it goes to stdout, and nothing of it is kept.
+    pub(super) fn passes_through(&self) -> bool {
+        self.config.target == Target::Stdout
+    }
+
+    /// Stdout has all of it, or takes no more.
+    pub(super) fn passed(&mut self, cx: &mut Context<'_>, passed: io::Result<()>) {
+        match passed {
+            Ok(()) => {
+                self.is_passed = true;
+                if matches!(self.stage, Stage::Finishing) {
+                    self.finish(cx);
+                }
+            }
+            // Whoever read has what it wanted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                cx.shell.hush();
+                self.give_up(cx, &self.unfinished());
+            }
+            Err(error) => self.disk_failed(cx, &error),
+        }
+    }
+
+    fn unfinished(&self) -> Failure {
+        let why = "stopped before it was complete";
+        let failure = Failure::new(ExitCode::Unfinished, &self.title, why);
+        failure.with_remedy(if self.passes_through() {
+            "run it again: it begins anew"
+        } else {
+            "run it again: it goes on where it stopped"
+        })
+    }
+
     pub(super) fn finish(&mut self, cx: &mut Context<'_>) {
+        if self.passes_through() {
+            self.stage = Stage::Finishing;
+            if self.is_passed {
+                self.finished(cx, Ok("-".into()));
+            }
+            return;
+        }
         let files = self.files.clone().expect("it is fetched");
         let bits = self.bits.take().expect("nothing else has the record now");
         cx.submit(Work::Finish {
@@ -148,10 +190,7 @@ impl Get {
                     down_bytes,
                     sha256_checked: self.is_compared,
                 });
-                match self.config.seed {
-                    SeedMode::Forever if !self.stopped => self.stage = Stage::Serving,
-                    _ => self.leave(cx),
-                }
+                self.stay(cx);
             }
         }
     }
@@ -186,11 +225,10 @@ impl Get {
             transfer.swarm.stop();
         }
         cx.links.close_all(cx.job, LEAVING, cx.shell);
-        if matches!(self.stage, Stage::Finishing | Stage::Serving) {
-            if matches!(self.stage, Stage::Serving) {
-                self.leave(cx);
-            }
-            return;
+        match &self.stage {
+            Stage::Serving(_) => return self.leave(cx),
+            Stage::Finishing if !self.passes_through() => return,
+            _ => {}
         }
         self.stage = Stage::Stopping;
         self.go_on(cx);
@@ -225,17 +263,12 @@ impl Get {
         if self.stopped || self.is_over || matches!(self.stage, Stage::Leaving) {
             return;
         }
-        if matches!(self.stage, Stage::Finishing) {
+        if matches!(self.stage, Stage::Finishing) && !self.passes_through() {
             self.stopped = true;
             return;
         }
-        if !matches!(self.stage, Stage::Serving) {
-            let failure = Failure::new(
-                ExitCode::Unfinished,
-                &self.title,
-                "stopped before it was complete",
-            );
-            cx.fail(&failure.with_remedy("run it again: it goes on where it stopped"));
+        if !matches!(self.stage, Stage::Serving(_)) {
+            cx.fail(&self.unfinished());
         }
         self.wind_down(cx);
     }

@@ -2,6 +2,7 @@
 
 mod ending;
 mod search;
+mod staying;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ use crate::storage::{BitsFile, PartFiles, PieceHasher, matching_pieces};
 use crate::swarm::{Order, PeerOrder};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::Request;
+
+use staying::Stay;
 
 /// The record is saved after this much new data, or this long after the first new piece.
 const SAVE_BYTES: u64 = 256 << 20;
@@ -60,6 +63,8 @@ pub(in crate::peer) struct Get {
     saved_have: u32,
     /// The whole files were compared with their SHA-256.
     is_compared: bool,
+    /// All of it went to stdout.
+    is_passed: bool,
     stopped: bool,
     down_rate: Pace,
     up_rate: Pace,
@@ -82,7 +87,7 @@ enum Stage {
     /// Comparing the whole files.
     Checking(Hashing),
     Finishing,
-    Serving,
+    Serving(Stay),
     /// Saving what is here, then leaving.
     Stopping,
     Leaving,
@@ -116,6 +121,7 @@ impl Get {
             look_at: None,
             saved_have: 0,
             is_compared: false,
+            is_passed: false,
             stopped: false,
             down_rate: Pace::since(now),
             up_rate: Pace::since(now),
@@ -135,7 +141,7 @@ impl Get {
     pub(in crate::peer) fn ready(&mut self, cx: &mut Context<'_>) {
         match self.stage {
             Stage::Finding => self.finder.ask(cx),
-            Stage::Fetching | Stage::Closing | Stage::Serving => {
+            Stage::Fetching | Stage::Closing | Stage::Serving(_) => {
                 if let Some(transfer) = cx.transfer {
                     transfer.join(cx.shell);
                 }
@@ -154,6 +160,11 @@ impl Get {
             tag::REGISTER => {
                 if let Some(transfer) = cx.transfer {
                     transfer.join(cx.shell);
+                }
+            }
+            tag::STATS => {
+                if let OwnedReply::Stats(stats) = reply {
+                    self.told_stats(cx, stats);
                 }
             }
             tag::JOIN | tag::PEERS => {
@@ -265,7 +276,7 @@ impl Get {
             layout,
         } = prepared;
         self.files = Some(files.clone());
-        self.bits = Some(bits);
+        self.bits = bits;
         if self.stopped {
             self.is_over = true;
         } else if doubtful.is_empty() {
@@ -340,6 +351,7 @@ impl Get {
         config.order = match self.config.order {
             PieceOrder::Rarest => Order::RarestFirst,
             PieceOrder::Random => Order::Random,
+            PieceOrder::Sequential => Order::Sequential,
         };
         config.peer_order = match self.config.peers {
             PeerChoice::Auto => PeerOrder::Auto,
@@ -352,6 +364,12 @@ impl Get {
         cx.begin_transfer(meta, Files::Part(files), have, config);
         self.announce(cx);
         self.stage = Stage::Fetching;
+        if self.passes_through()
+            && let Some(transfer) = cx.transfer
+            && let Err(error) = transfer.pass_on(cx.shell)
+        {
+            return self.disk_failed(cx, &error);
+        }
         if complete {
             self.complete(cx);
         }
@@ -363,14 +381,16 @@ impl Get {
             News::FirstPiece => cx.tell(Event::FirstPiece { content }),
             News::Complete => self.complete(cx),
             News::Unwritten(error) => self.disk_failed(cx, &error),
+            News::Passed(passed) => self.passed(cx, passed),
         }
     }
 
     pub(in crate::peer) fn poll_timeout(&self) -> Option<Time> {
-        match self.stage {
+        match &self.stage {
             _ if self.is_over => None,
             Stage::Leaving => self.leave_at,
             _ if self.stopped => None,
+            Stage::Serving(stay) => stay.look_at(),
             _ => [
                 self.due_at(),
                 self.checks_at(),
@@ -387,7 +407,7 @@ impl Get {
     fn due_at(&self) -> Option<Time> {
         let complete = matches!(
             self.stage,
-            Stage::Finishing | Stage::Serving | Stage::Leaving
+            Stage::Finishing | Stage::Serving(_) | Stage::Leaving
         );
         self.timeout_at.filter(|_| !complete)
     }
@@ -417,6 +437,9 @@ impl Get {
         if matches!(self.stage, Stage::Leaving) {
             self.is_over = true;
             return;
+        }
+        if matches!(self.stage, Stage::Serving(_)) {
+            return self.look_whether_to_stay(cx);
         }
         if self.save_at.is_some_and(|at| at <= cx.now) {
             self.save_at = None;
@@ -480,7 +503,7 @@ impl Get {
             .filter(|link| link.pieces_had == pieces)
             .count() as u32;
         let peers = swarm.link_count() as u32;
-        if matches!(self.stage, Stage::Serving) {
+        if matches!(self.stage, Stage::Serving(_)) {
             let seeding = Seeding {
                 up_bytes_per_s,
                 up_bytes: counts.up_bytes,

@@ -8,10 +8,12 @@ mod large;
 mod linking;
 mod preference;
 mod refusals;
+mod sequence;
 mod serving;
 mod suspects;
 
 use super::*;
+use crate::base::{BufferPool, PeerId};
 use crate::wire::peer::BLOCK_LEN;
 
 /// Four blocks to a piece.

@@ -236,8 +236,9 @@ fn what_only_serves_asks_nobody_and_parts_from_seeds() {
 
 #[test]
 fn those_who_take_nothing_do_not_keep_others_waiting() {
-    let mut rig = Rig::seed(3);
-    rig.swarm.config.turns_max = 2;
+    let mut config = config();
+    config.turns_min = 2;
+    let mut rig = Rig::new(config, Bitfield::all(3));
     let greedy = [rig.sink(1), rig.sink(2)];
     for peer in greedy {
         request(&mut rig, peer, block(0, 0));
