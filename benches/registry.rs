@@ -44,6 +44,7 @@ fn connect(registry: &mut Registry, number: u32) -> Client {
         source,
         listens_at: &[SocketAddr::new(source, 6881)],
         host: "host",
+        zone: "",
     })
 }
 

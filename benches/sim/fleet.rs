@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal::sim::{Scenario, Simulation};
-use shoal::swarm::Order;
+use shoal::swarm::{Order, PeerOrder};
 
 use crate::gate::{Check, Gate, Results, Run, Size, Variant};
 
@@ -370,31 +370,36 @@ fn staggered() -> Gate {
 }
 
 fn racks() -> Gate {
-    fn scenario(size: Size) -> Scenario {
+    fn racks_of(size: Size, peer_order: PeerOrder) -> Scenario {
         Scenario {
             rack_count: 4,
+            peer_order,
             ..blocks(size)
         }
     }
+    let variant = |name, scenario| Variant {
+        name,
+        getters: 127,
+        pieces: 256,
+        scenario,
+    };
     Gate {
         name: "s13",
         says: "four racks that share uplinks, four times too narrow",
-        variants: vec![Variant {
-            name: "far",
-            getters: 127,
-            pieces: 256,
-            scenario,
-        }],
+        variants: vec![
+            variant("any", |size| racks_of(size, PeerOrder::Random)),
+            variant("near", |size| racks_of(size, PeerOrder::Proximity)),
+        ],
         judge: |results| {
             let copies = |run: &Run| {
                 let most = run.outcome.rack_down_bytes.iter().max();
                 *most.expect("there are racks") as f64 / run.scenario.total_len as f64
             };
-            vec![Check::at_most(
-                "copies into a rack",
-                results.most(0, copies),
-                1.3,
-            )]
+            let slower = results.last(1) / results.last(0);
+            vec![
+                Check::at_most("copies into a rack", results.most(1, copies), 1.3),
+                Check::at_most("time / any", slower, 1.1),
+            ]
         },
     }
 }

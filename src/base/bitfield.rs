@@ -73,6 +73,28 @@ impl Bitfield {
         there
     }
 
+    /// Adds what is in `other`. Both must have one length.
+    pub fn add_all(&mut self, other: &Self) {
+        debug_assert_eq!(self.len, other.len);
+        for (byte, more) in self.bytes.iter_mut().zip(&other.bytes) {
+            *byte |= more;
+        }
+        self.recount();
+    }
+
+    /// Takes out what is in `other`. Both must have one length.
+    pub fn remove_all(&mut self, other: &Self) {
+        debug_assert_eq!(self.len, other.len);
+        for (byte, less) in self.bytes.iter_mut().zip(&other.bytes) {
+            *byte &= !less;
+        }
+        self.recount();
+    }
+
+    fn recount(&mut self) {
+        self.count = self.bytes.iter().map(|byte| byte.count_ones()).sum();
+    }
+
     /// Whether `index` is in the set; an index beyond the length is not.
     pub fn get(&self, index: u32) -> bool {
         index < self.len && self.bytes[index as usize / 8] & (0x80 >> (index % 8)) != 0
@@ -189,6 +211,12 @@ mod tests {
             );
             assert_eq!(Bitfield::all(len).count_beyond(&bits), len - bits.count());
             assert_eq!(Bitfield::all(len).has_beyond(&bits), !bits.is_all());
+            let mut rest = Bitfield::all(len);
+            rest.remove_all(&bits);
+            assert!(rest.ones().eq(bits.zeros()));
+            assert_eq!(rest.count(), len - bits.count());
+            rest.add_all(&bits);
+            assert_eq!(rest, Bitfield::all(len));
         }
     }
 

@@ -22,7 +22,7 @@ pub use gate::{GRAIN_BYTES, Gate};
 pub use id::{Digest20, Digest32, InfoHash, ParseHexError, PeerId, hex};
 pub use rate::Rate;
 pub use rng::Rng;
-pub use scope::{Scope, canonical, dialable, is_shared_over};
+pub use scope::{Scope, canonical, dialable, is_shared_over, nearness};
 pub use text::Escaped;
 pub use time::{Deadlines, Time};
 pub use verdict::Verdict;

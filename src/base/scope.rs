@@ -74,12 +74,42 @@ pub fn is_shared_over(end: IpAddr, ip: IpAddr) -> bool {
     }
 }
 
+/// How near two addresses are to each other by their prefixes, as BEP 40 looks at them: 3 for one host, 2 within a /24
+/// (IPv6: /64), 1 within a /16 (/48), else 0.
+pub fn nearness(a: IpAddr, b: IpAddr) -> u8 {
+    let (same_bits, network_bits, site_bits) = match (a.to_canonical(), b.to_canonical()) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => ((a.to_bits() ^ b.to_bits()).leading_zeros(), 24, 16),
+        (IpAddr::V6(a), IpAddr::V6(b)) => ((a.to_bits() ^ b.to_bits()).leading_zeros(), 64, 48),
+        _ => return 0,
+    };
+    if a.to_canonical() == b.to_canonical() {
+        3
+    } else if same_bits >= network_bits {
+        2
+    } else {
+        u8::from(same_bits >= site_bits)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
+    }
+
+    #[test]
+    fn addresses_are_near_by_their_prefixes() {
+        let near = |a, b| nearness(ip(a), ip(b));
+        assert_eq!(near("10.1.2.3", "::ffff:10.1.2.3"), 3);
+        assert_eq!(near("10.1.2.3", "10.1.2.77"), 2);
+        assert_eq!(near("10.1.2.3", "10.1.3.3"), 1);
+        assert_eq!(near("10.1.2.3", "10.2.2.3"), 0);
+        assert_eq!(near("2001:db8:1:2::1", "2001:db8:1:2::7"), 2);
+        assert_eq!(near("2001:db8:1:2::1", "2001:db8:1:3::1"), 1);
+        assert_eq!(near("2001:db8:1:2::1", "2001:db8:2:2::1"), 0);
+        assert_eq!(near("10.1.2.3", "2001:db8::1"), 0);
     }
 
     #[test]

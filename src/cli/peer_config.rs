@@ -208,10 +208,18 @@ pub enum PieceOrder {
 /// Which of a piece's holders to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PeerChoice {
+    /// A mix: mostly near ones, some that have most, some at random.
+    Auto,
     /// Any.
     Random,
     /// One after the other.
     RoundRobin,
+    /// Who sends fastest.
+    Bandwidth,
+    /// Who has most of what is missing.
+    Availability,
+    /// Who is nearest, by zone or by address.
+    Proximity,
 }
 
 /// `ls`.
@@ -362,8 +370,12 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         ("sequential", PieceOrder::Sequential),
     ]);
     let peers = choice(&[
+        ("auto", PeerChoice::Auto),
         ("random", PeerChoice::Random),
         ("round-robin", PeerChoice::RoundRobin),
+        ("bandwidth", PeerChoice::Bandwidth),
+        ("availability", PeerChoice::Availability),
+        ("proximity", PeerChoice::Proximity),
     ]);
     Ok(GetConfig {
         whats: (0..args.operands().len())

@@ -239,6 +239,8 @@ const GET: Command = Command {
         WHAT_FILE,
         WHAT_NEWEST,
         "Without -t all WHAT must be links or files: they name trackers of their own.",
+        "--peers random, round-robin, bandwidth (who sends fastest), availability (who",
+        "has most of what is missing), proximity (by --zone or address) or auto (a mix).",
         "Several WHAT go into a folder, which is created.",
         "-o - writes one file to stdout, in order, while it arrives; it waits in $TMPDIR.",
         "--seed auto leaves when others hold all pieces twice, nobody fetches it, or 30 s",
@@ -263,7 +265,7 @@ const GET: Command = Command {
             "",
             "peers",
             "CHOICE",
-            "among holders: random (default) or round-robin",
+            "whom to ask first: see below (default random)",
         ),
         option(
             "",

@@ -378,6 +378,7 @@ impl TrackerClient {
                 self.events.push_back(Event::PeersChanged { slot, members });
             }
             Ok(Push::Removed { slot }) => self.events.push_back(Event::Removed { slot }),
+            Ok(Push::Avail { .. }) => {} // nobody here asks to be told
             Err(WireError::UnknownType) => {} // a later minor version's
             Err(error) => return Err(error),
         }

@@ -193,9 +193,8 @@ impl Transfer {
     /// Other trackers named these peers.
     pub(super) fn found(&mut self, now: Time, addrs: &[SocketAddr]) {
         let found = |&addr: &SocketAddr| Found {
-            id: None,
             addrs: vec![addr],
-            is_seed: false,
+            ..Found::default()
         };
         let peers: Vec<Found> = addrs.iter().map(found).collect();
         self.swarm.handle_input(now, Input::Found { peers: &peers });
@@ -493,5 +492,7 @@ fn found(member: &Member) -> Found {
         id: (!member.foreign).then_some(member.peer_id),
         addrs: member.addrs.iter().collect(),
         is_seed: member.seed,
+        proximity: member.proximity,
+        share: member.share,
     }
 }

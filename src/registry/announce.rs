@@ -261,7 +261,8 @@ impl Registry {
 
     /// When to call `handle_timeout`, if at all.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.sweep.at
+        let timers = [self.sweep.at, self.subscriptions.next_at()];
+        timers.into_iter().flatten().min()
     }
 
     /// Seconds that pass between two announces in any case.

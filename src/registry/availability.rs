@@ -8,7 +8,9 @@
 //! 2. `least` is the smallest count of a partial piece, and `sum` is the sum of all counts.
 //! 3. With no partial member the counts take no memory.
 
+use super::subscriptions::Changes;
 use crate::base::Bitfield;
+use crate::wire::native::PIECE_EVERY;
 
 /// Members of one content that may be counted, so that no count of 16 bits can overflow.
 pub(super) const MEMBERS_MAX: usize = 65_534;
@@ -69,6 +71,8 @@ pub(super) struct Availability {
     least: u16,
     sum: u64,
     version: u32,
+    /// What changed of late, if anybody wants to know.
+    changes: Option<Box<Changes>>,
 }
 
 impl Availability {
@@ -83,6 +87,7 @@ impl Availability {
             least: 0,
             sum: 0,
             version: 0,
+            changes: None,
         }
     }
 
@@ -91,7 +96,10 @@ impl Availability {
         self.version = self.version.wrapping_add(1);
         match holding {
             Holding::None => {}
-            Holding::All => self.seeds += 1,
+            Holding::All => {
+                self.seeds += 1;
+                self.note(PIECE_EVERY, 1);
+            }
             Holding::Some(pieces) => {
                 if self.partials == 0 {
                     self.counts = vec![0; self.piece_count as usize];
@@ -108,7 +116,10 @@ impl Availability {
         self.version = self.version.wrapping_add(1);
         match holding {
             Holding::None => {}
-            Holding::All => self.seeds -= 1,
+            Holding::All => {
+                self.seeds -= 1;
+                self.note(PIECE_EVERY, -1);
+            }
             Holding::Some(pieces) => {
                 pieces.ones().for_each(|piece| self.lower(piece));
                 self.partials -= 1;
@@ -132,7 +143,14 @@ impl Availability {
         self.lower(piece);
     }
 
+    fn note(&mut self, piece: u32, delta: i16) {
+        if let Some(changes) = &mut self.changes {
+            changes.note(self.version, piece, delta);
+        }
+    }
+
     fn raise(&mut self, piece: u32) {
+        self.note(piece, 1);
         let count = &mut self.counts[piece as usize];
         let old = usize::from(*count);
         *count += 1;
@@ -148,6 +166,7 @@ impl Availability {
     }
 
     fn lower(&mut self, piece: u32) {
+        self.note(piece, -1);
         let count = &mut self.counts[piece as usize];
         let old = usize::from(*count);
         *count -= 1;
@@ -181,11 +200,28 @@ impl Availability {
     /// Something that is told together with the counts has changed.
     pub(super) fn touch(&mut self) {
         self.version = self.version.wrapping_add(1);
+        if let Some(changes) = &mut self.changes {
+            changes.lose(self.version);
+        }
     }
 
     /// Changes with every count.
     pub(super) fn version(&self) -> u32 {
         self.version
+    }
+
+    /// From now on changes are noted, or no longer.
+    pub(super) fn watch(&mut self, is_watched: bool) {
+        if !is_watched {
+            self.changes = None;
+        } else if self.changes.is_none() {
+            self.changes = Some(Box::new(Changes::new(self.version)));
+        }
+    }
+
+    /// What changed of late, if that is noted.
+    pub(super) fn changes(&self) -> Option<&Changes> {
+        self.changes.as_deref()
     }
 
     /// Bytes of memory of the counts, and of the bitmaps that are counted in them.

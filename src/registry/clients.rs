@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::completions::Serial;
 use super::members::PeerPlace;
 use super::{Addresses, Refusal};
-use crate::base::PeerId;
+use crate::base::{PeerId, nearness};
 
 /// Contents that one client can be a member of at once.
 pub const SLOTS_PER_CLIENT_MAX: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Caller<'a> {
     pub listens_at: &'a [SocketAddr],
     /// What its machine calls itself.
     pub host: &'a str,
+    /// Where it stands: `site/rack`, or nothing.
+    pub zone: &'a str,
 }
 
 /// What the registry knows of a client.
@@ -47,6 +49,7 @@ pub(super) struct Known {
     pub(super) source: IpAddr,
     pub(super) addresses: Addresses,
     pub(super) host: Arc<str>,
+    zone: Arc<str>,
     /// The membership of slot `n` at `n - 1`: the content, and the member's key there.
     pub(super) slots: Vec<Option<Membership>>,
 }
@@ -60,6 +63,7 @@ impl Known {
             source,
             addresses: Addresses::new(source, caller.listens_at),
             host: caller.host.into(),
+            zone: caller.zone.into(),
             slots: Vec::new(),
         }
     }
@@ -72,6 +76,28 @@ impl Known {
             addr.copied()
                 .unwrap_or_else(|| SocketAddr::new(self.source, 0)),
         )
+    }
+
+    /// Whether it says where it stands.
+    pub(super) fn has_zone(&self) -> bool {
+        !self.zone.is_empty()
+    }
+
+    /// How near another client is: 3 on one host, 2 in one zone, 1 at one site. Where either does not say in which zone it
+    /// is, their addresses decide.
+    pub(super) fn proximity(&self, other: &Self) -> u8 {
+        fn site(zone: &str) -> &str {
+            zone.split('/').next().unwrap_or(zone)
+        }
+        if !self.host.is_empty() && self.host == other.host {
+            3
+        } else if !self.has_zone() || !other.has_zone() {
+            nearness(self.source, other.source)
+        } else if self.zone == other.zone {
+            2
+        } else {
+            u8::from(site(&self.zone) == site(&other.zone))
+        }
     }
 
     /// Who accuses: an address, on one machine with its port.
@@ -106,5 +132,31 @@ impl Known {
             self.slots.push(None);
         }
         Ok(index as u32 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_near_by_host_zone_and_address() {
+        let known = |last: u8, host: &str, zone: &str| {
+            Known::new(Caller {
+                peer_id: PeerId([last; 20]),
+                source: [10, 0, last, 1].into(),
+                listens_at: &[],
+                host,
+                zone,
+            })
+        };
+        let me = known(1, "a", "west/7");
+        let near = |other: Known| (me.proximity(&other), other.proximity(&me));
+        assert_eq!(near(known(2, "a", "")), (3, 3));
+        assert_eq!(near(known(2, "b", "west/7")), (2, 2));
+        assert_eq!(near(known(1, "b", "west/8")), (1, 1));
+        assert_eq!(near(known(2, "b", "east/7")), (0, 0));
+        assert_eq!(near(known(2, "b", "")), (1, 1), "their addresses");
+        assert_eq!(near(known(1, "", "")), (3, 3), "one address");
     }
 }

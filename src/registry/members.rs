@@ -101,6 +101,17 @@ impl Members {
         &self.availability
     }
 
+    /// Changes of the counts are noted from now on; the version that they have now.
+    pub(super) fn watch_counts(&mut self) -> u32 {
+        self.availability.watch(true);
+        self.availability.version()
+    }
+
+    /// Changes of the counts need no longer be noted.
+    pub(super) fn forget_changes(&mut self) {
+        self.availability.watch(false);
+    }
+
     /// The number of foreign seeds, who hold every piece, has changed.
     pub(super) fn note_foreign_seeds(&mut self) {
         self.availability.touch();

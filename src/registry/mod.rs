@@ -19,11 +19,13 @@ mod completions;
 mod foreign;
 mod list;
 mod members;
+mod mixture;
 mod naming;
 mod places;
 mod query;
 mod rows;
 mod scope;
+mod subscriptions;
 mod swarms;
 mod table;
 
@@ -49,6 +51,8 @@ use members::Members;
 pub use naming::Told;
 use rows::Ticks;
 pub use scope::{Addresses, Reach};
+use subscriptions::Subscriptions;
+pub use subscriptions::{AvailTold, apply_deltas};
 use swarms::Swarms;
 
 /// Bytes of memory for the bitmaps of members and the counts of pieces, over all contents.
@@ -183,6 +187,7 @@ pub struct Registry {
     /// The members of each registered content.
     swarms: BTreeMap<Serial, Members>,
     completions: Completions,
+    subscriptions: Subscriptions,
     members: usize,
     heap_bytes: usize,
     /// The foreign members of each content that is registered or had one.
@@ -209,6 +214,7 @@ impl Registry {
             catalogue: Catalogue::default(),
             swarms: BTreeMap::new(),
             completions: Completions::default(),
+            subscriptions: Subscriptions::default(),
             members: 0,
             heap_bytes: 0,
             foreign: Swarms::new(key),
@@ -287,6 +293,7 @@ impl Registry {
             .map(|(_, member)| (Client(member.client), member.slot))
             .collect();
         for &(client, slot) in &ended {
+            self.unsubscribe(client, slot);
             self.clients[client.index()].slots[slot as usize - 1] = None;
         }
         self.members -= ended.len();
@@ -377,6 +384,7 @@ impl Registry {
     /// A member leaves.
     pub fn leave(&mut self, client: Client, slot: u32) -> Result<(), Refusal> {
         let (serial, key) = self.place(client, slot)?;
+        self.unsubscribe(client, slot);
         let place = self.known(client).place();
         self.change(serial, |members| members.remove(key, &place));
         self.members -= 1;
@@ -436,6 +444,7 @@ impl Registry {
             .map(|(_, known)| known.slots.iter().flatten().count());
         assert_eq!(slots.sum::<usize>(), members);
         self.check_foreign();
+        self.check_subscriptions();
     }
 
     fn insert(&mut self, facts: Facts, owners: Vec<IpAddr>, registered_at: u64) {

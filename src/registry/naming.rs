@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::completions::Serial;
 use super::foreign::{Chooser, ForeignWant};
 use super::members::{Members, Want};
+use super::mixture::{Candidate, mix};
 use super::rows::{Foreigner, Row, Row4, Row6};
 use super::{Client, Reach, Refusal, Registry, SWARM, query};
 use crate::base::{Bitfield, PeerId, canonical};
@@ -15,6 +16,10 @@ use crate::wire::native::{AddrPair, Member as Named};
 
 /// What a foreign member calls itself, where something must stand: that is not kept.
 const NO_PEER_ID: PeerId = PeerId([0; 20]);
+
+/// Among how many candidates those who are named are chosen: so many for each, and for who says in which zone it is.
+const CANDIDATES_PER_NAMED: usize = 4;
+const CANDIDATES_MAX: usize = 1024;
 
 /// A push to one membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +37,16 @@ pub(super) struct Choice {
     /// The client and its slot; `None` for a foreign member, who cannot be told anything.
     pub(super) native: Option<(Client, u32)>,
     pub(super) named: Named,
+}
+
+impl Candidate for Choice {
+    fn proximity(&self) -> u8 {
+        self.named.proximity
+    }
+
+    fn complement(&self) -> u32 {
+        self.named.share.into()
+    }
 }
 
 /// Who asks, without being a native member.
@@ -156,10 +171,15 @@ impl Registry {
         let want = Want {
             asker: Some(asker),
             only_fetching: members.is_content(asker),
-            count,
+            count: match urgent {
+                Some(_) => count,
+                // Those of one zone may be few among many.
+                None if me.has_zone() => CANDIDATES_MAX,
+                None => count * CANDIDATES_PER_NAMED,
+            },
             urgent,
         };
-        let mut chosen = members.choose(want, &mut self.rng, |members, member| {
+        let mut candidates = members.choose(want, &mut self.rng, |members, member| {
             let known = &clients[member.client as usize];
             let addrs = known.addresses.given_to(&me.addresses);
             let is_named = !addrs.is_empty()
@@ -167,9 +187,19 @@ impl Registry {
                 && !members.withholds(known.addresses.all());
             is_named.then(|| Choice {
                 native: Some((Client(member.client), member.slot)),
-                named: query::named(known, member, addrs, piece_count),
+                named: Named {
+                    proximity: me.proximity(known),
+                    ..query::named(known, member, addrs, piece_count)
+                },
             })
         });
+        let mut chosen = match urgent {
+            Some(_) => {
+                candidates.truncate(count);
+                candidates
+            }
+            None => mix(candidates, count, &mut self.rng),
+        };
         let members = &self.swarms[&serial];
         let mut foreigners = Collecting {
             own: me.addresses.all(),
@@ -276,10 +306,14 @@ impl Registry {
         if swarm.withholds(known.addresses.all()) {
             return Ok(Vec::new());
         }
-        Ok(self.tell(chosen, |receiver| {
+        let mut told = self.tell(chosen, |receiver| {
             let addrs = known.addresses.within(receiver).collect();
             query::named(known, swarm.member(key), addrs, piece_count)
-        }))
+        });
+        for told in &mut told {
+            told.newcomer.proximity = self.known(told.client).proximity(known);
+        }
+        Ok(told)
     }
 
     /// Who of the members just chosen is told of a foreign newcomer, which calls itself `peer_id`.

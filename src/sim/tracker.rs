@@ -145,11 +145,16 @@ impl Simulation {
 
     fn join(&mut self, node: usize, have: &Bitfield) {
         let (id, addr): (PeerId, SocketAddr) = (self.nodes[node].id, self.nodes[node].addr);
+        let zone = match self.scenario.rack_count {
+            1 => String::new(),
+            _ => format!("site/{}", self.scenario.rack_of(node)),
+        };
         let client = self.tracker.registry.connect(Caller {
             peer_id: id,
             source: addr.ip(),
             listens_at: &[addr],
             host: "",
+            zone: &zone,
         });
         let geometry = self.scenario.geometry();
         let missing = have.zeros().map(|p| u64::from(geometry.piece_len(p)));
@@ -202,5 +207,7 @@ fn found(member: &Member) -> Found {
         id: Some(member.peer_id),
         addrs: member.addrs.iter().collect(),
         is_seed: member.seed,
+        proximity: member.proximity,
+        share: member.share,
     }
 }

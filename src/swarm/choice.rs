@@ -12,23 +12,23 @@ impl Swarm {
     /// Which missing piece to ask of a peer, and why: a suspect one that others sent, one that a reader needs next, the one
     /// that it suggested, or one by the order.
     pub(super) fn choose_piece(&mut self, now: Time, key: PeerKey) -> Option<(u32, Why)> {
-        let barred = if self.suspects.is_empty() {
+        let suspects = if self.suspects.is_empty() {
             Vec::new()
         } else if let Some(piece) = self.suspect_to_ask(key) {
             return Some((piece, Why::Suspect));
         } else {
             self.suspects_not_to_ask(now, key)
         };
-        if let Some(piece) = self.piece_in_turn(key, &barred) {
+        if let Some(piece) = self.piece_in_turn(key, &suspects) {
             return Some((piece, Why::InTurn));
         }
+        let freedom = self.freedom(key);
         let peer = &self.peers[key.slot()];
-        let suggested = peer.suggested.filter(|piece| {
-            peer.has.get(*piece) && self.picker.is_wanted(*piece) && !barred.contains(piece)
-        });
-        if let Some(piece) = suggested {
-            return Some((piece, Why::Suggested));
+        let mut has = None;
+        for piece in suspects {
+            has.get_or_insert_with(|| peer.has.clone()).clear(piece);
         }
+        let has = has.as_ref().unwrap_or(&peer.has);
         let is_in_order = self.config.order == Order::Sequential;
         let is_first = self.have.count() < RANDOM_FIRST_PIECES && !is_in_order;
         let order = if is_first {
@@ -36,15 +36,19 @@ impl Swarm {
         } else {
             self.config.order
         };
-        let piece = if barred.is_empty() {
-            self.picker.pick(&peer.has, order, &mut self.rng)?
-        } else {
-            let mut allowed = peer.has.clone();
-            barred.into_iter().for_each(|piece| {
-                allowed.clear(piece);
-            });
-            self.picker.pick(&allowed, order, &mut self.rng)?
-        };
+        let suggested = peer
+            .suggested
+            .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
+        let (picker, rng) = (&self.picker, &mut self.rng);
+        let mut is_suggested = false;
+        let piece = freedom.pick(has, |allowed| {
+            let chosen = suggested.filter(|&piece| allowed.get(piece));
+            is_suggested = chosen.is_some();
+            chosen.or_else(|| picker.pick(allowed, order, rng))
+        })?;
+        if is_suggested {
+            return Some((piece, Why::Suggested));
+        }
         let holders = self.picker.availability(piece);
         let next = Why::Next { holders };
         Some((piece, if is_first { Why::First } else { next }))

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::PeerKey;
+use super::preference::{Merits, PeerOrder};
 use crate::base::{PeerId, Rng, Time};
 
 /// Contacts remembered; further ones are ignored.
@@ -32,7 +33,7 @@ const FOREIGN_BACKOFF_MAX: Duration = Duration::from_secs(600);
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
 
 /// A peer that the tracker named.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// What it calls itself, if that is known.
     pub id: Option<PeerId>,
@@ -40,16 +41,10 @@ pub struct Found {
     pub addrs: Vec<SocketAddr>,
     /// It holds everything.
     pub is_seed: bool,
-}
-
-/// The order in which peers are dialled, and in which they are given work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PeerOrder {
-    /// Any order.
-    #[default]
-    Random,
-    /// One after the other.
-    RoundRobin,
+    /// How near it is, from 0 to 3, as the tracker sees it.
+    pub proximity: u8,
+    /// What part of the content it has, in 1/65535.
+    pub share: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +69,7 @@ struct Contact {
     dial_at: Time,
     linked_at: Time,
     state: State,
+    merits: Merits,
 }
 
 impl Contact {
@@ -88,6 +84,7 @@ impl Contact {
             dial_at,
             linked_at: Time::ZERO,
             state: State::Idle,
+            merits: Merits::default(),
         }
     }
 
@@ -126,6 +123,8 @@ pub(super) struct Contacts {
     contacts: Vec<Contact>,
     dialling_count: usize,
     turn: usize,
+    /// Contacts that were dialled.
+    dial_count: usize,
 }
 
 impl Contacts {
@@ -146,6 +145,8 @@ impl Contacts {
         };
         contact.id = found.id.or(contact.id);
         contact.is_seed |= found.is_seed;
+        contact.merits.proximity = contact.merits.proximity.max(found.proximity);
+        contact.merits.share = contact.merits.share.max(found.share.into());
         contact.told_by = None;
         for &addr in &found.addrs {
             if contact.addrs.len() < CONTACT_ADDRS_MAX && !contact.addrs.contains(&addr) {
@@ -203,17 +204,23 @@ impl Contacts {
         if self.dialling_count >= DIALS_MAX || self.contacts.is_empty() {
             return None;
         }
+        let order = order.at_turn(self.dial_count);
         let start = match order {
-            PeerOrder::Random => rng.below(self.contacts.len()),
             PeerOrder::RoundRobin => self.turn % self.contacts.len(),
+            _ => rng.below(self.contacts.len()),
         };
         let (before, after) = (0..start, start..self.contacts.len());
-        let at = after.chain(before).find(|&at| {
+        let mut due = after.chain(before).filter(|&at| {
             let contact = &self.contacts[at];
             contact.state == State::Idle
                 && contact.dial_at <= now
                 && !(leechers_only && contact.is_seed)
-        })?;
+        });
+        let at = match order {
+            PeerOrder::Random | PeerOrder::RoundRobin => due.next(),
+            _ => due.min_by_key(|&at| order.rank(self.contacts[at].merits)),
+        }?;
+        self.dial_count += 1;
         self.turn = at + 1;
         let contact = &mut self.contacts[at];
         contact.state = State::Dialling;
@@ -303,7 +310,13 @@ impl Contacts {
     }
 
     /// The link is gone; its contact may be dialled again soon, unless neither needs the other once we have everything.
-    pub(super) fn unlinked(&mut self, now: Time, peer: PeerKey, of_use: bool, rng: &mut Rng) {
+    pub(super) fn unlinked(
+        &mut self,
+        now: Time,
+        peer: PeerKey,
+        (of_use, rate): (bool, Option<u64>),
+        rng: &mut Rng,
+    ) {
         let linked = |contact: &Contact| contact.state == State::Linked(peer);
         while let Some(at) = self.contacts.iter().position(linked) {
             let contact = &mut self.contacts[at];
@@ -311,6 +324,7 @@ impl Contacts {
                 contact.failure_count = 0;
             }
             contact.is_seed |= !of_use;
+            contact.merits.rate = rate.or(contact.merits.rate);
             self.put_off(at, now, rng);
         }
     }
@@ -322,6 +336,17 @@ impl Contacts {
                 contact.state = State::Ourselves;
             }
         }
+    }
+
+    /// How near the peer of a link is.
+    pub(super) fn proximity(&self, peer: PeerKey, id: PeerId) -> u8 {
+        let linked =
+            |contact: &&Contact| contact.state == State::Linked(peer) || contact.id == Some(id);
+        let of_peer = self.contacts.iter().filter(linked);
+        of_peer
+            .map(|contact| contact.merits.proximity)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Where the peer that is called `id` listens at `ip`, as far as we were told.
@@ -370,6 +395,7 @@ mod tests {
             id: Some(PeerId::from_random([last; 12])),
             addrs,
             is_seed: last == 9,
+            ..Found::default()
         }
     }
 
@@ -412,7 +438,7 @@ mod tests {
         assert_eq!(dial(&mut contacts, now), None, "a newcomer dials us first");
         contacts.linked(now, KEY, PeerId::from_random([1; 12]), None);
         assert_eq!(dial(&mut contacts, now + Duration::from_secs(5)), None);
-        contacts.unlinked(now, KEY, true, &mut rng);
+        contacts.unlinked(now, KEY, (true, None), &mut rng);
         assert!(dial(&mut contacts, now + Duration::from_secs(1)).is_some());
     }
 
@@ -429,7 +455,7 @@ mod tests {
         for _ in 0..6 {
             let addr = dial(&mut contacts, now).expect("it is due");
             contacts.linked(now, KEY, PeerId([1; 20]), Some(addr));
-            contacts.unlinked(now, KEY, true, &mut rng);
+            contacts.unlinked(now, KEY, (true, None), &mut rng);
             waits.push(wait(&contacts, now));
             now += wait(&contacts, now);
         }
@@ -438,7 +464,7 @@ mod tests {
         let addr = dial(&mut contacts, now).expect("it is due");
         contacts.linked(now, KEY, PeerId([1; 20]), Some(addr));
         now += PROVEN_AFTER;
-        contacts.unlinked(now, KEY, true, &mut rng);
+        contacts.unlinked(now, KEY, (true, None), &mut rng);
         assert!(wait(&contacts, now) < Duration::from_secs(1));
     }
 
@@ -453,6 +479,7 @@ mod tests {
                     id,
                     addrs,
                     is_seed: false,
+                    ..Found::default()
                 },
                 now,
             );
@@ -526,6 +553,7 @@ mod tests {
                     id: None,
                     addrs,
                     is_seed: false,
+                    ..Found::default()
                 },
                 now,
             );

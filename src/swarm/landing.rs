@@ -164,6 +164,7 @@ impl Swarm {
             }
         }
         self.fill(now, key);
+        self.end_of_task(key);
         if self.hungry {
             self.settle(now);
         }

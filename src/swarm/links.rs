@@ -149,6 +149,7 @@ impl Swarm {
         let key = self.insert(now, hello);
         let dialled = hello.dialled.then_some(hello.remote);
         self.contacts.linked(now, key, hello.id, dialled);
+        self.peers[key.slot()].proximity = self.contacts.proximity(key, hello.id);
         if let Some(twin) = twin {
             self.disconnect(twin, Reason::Duplicate);
             self.disconnected(now, twin);
@@ -245,7 +246,9 @@ impl Swarm {
                 .for_each(|piece| self.picker.decrease(piece));
         }
         let of_use = !(self.wants_nothing() && (peer.has.is_all() || peer.is_upload_only));
-        self.contacts.unlinked(now, key, of_use, &mut self.rng);
+        let rate = peer.down.bytes_per_second().map(|rate| rate as u64);
+        self.contacts
+            .unlinked(now, key, (of_use, rate), &mut self.rng);
         let Hello { id, remote, .. } = peer.hello;
         if self.ledger.is_banned(Some(id), remote) {
             self.contacts.forget(id, peer.addr);
@@ -273,6 +276,7 @@ impl Swarm {
             if let Some(key) = by_id {
                 let id = self.peers[key.slot()].hello.id;
                 self.contacts.linked(now, key, id, None);
+                self.peers[key.slot()].proximity = self.contacts.proximity(key, id);
             }
             for &addr in &found.addrs {
                 self.note_link_at(now, addr);
@@ -382,8 +386,12 @@ impl Swarm {
         peer.account = self.ledger.open(addr);
         if !id.is_native() && port >= PORT_MIN {
             // Of our own kind we hear from the tracker; another may be known to nobody, and is dialled if this link breaks.
-            let (id, addrs, is_seed) = (Some(id), vec![addr], false);
-            self.contacts.add(&Found { id, addrs, is_seed }, now);
+            let found = Found {
+                id: Some(id),
+                addrs: vec![addr],
+                ..Found::default()
+            };
+            self.contacts.add(&found, now);
         }
         self.contacts.linked_at(now, key, id, addr);
     }

@@ -112,6 +112,8 @@ pub(super) struct Peer {
     pub hello: Hello,
     /// Where it listens, or the far end of its conn if that is not known.
     pub addr: SocketAddr,
+    /// How near it is, from 0 to 3.
+    pub proximity: u8,
     /// Index of that address's account in the swarm's ledger.
     pub account: u32,
     pub has: Bitfield,
@@ -185,6 +187,7 @@ impl Peer {
             generation,
             hello,
             addr: hello.remote,
+            proximity: 0,
             account,
             has: Bitfield::none(pieces),
             counted_whole: false,

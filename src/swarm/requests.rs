@@ -8,7 +8,7 @@ use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, BlockState, PieceState, Store};
 use super::runs::Runs;
 use super::upload::RETRY_AFTER;
-use super::{Output, PeerOrder, Swarm, timers};
+use super::{Output, Swarm, timers};
 use crate::base::{PieceBuf, Time};
 use crate::wire::peer::{BLOCK_LEN, Message};
 
@@ -22,16 +22,7 @@ impl Swarm {
             .keys()
             .filter(|&key| self.takes_more(now, key))
             .collect();
-        match self.config.peer_order {
-            PeerOrder::Random => self.rng.shuffle(&mut keys),
-            PeerOrder::RoundRobin if !keys.is_empty() => {
-                self.turn = (self.turn + 1) % keys.len();
-                keys.rotate_left(self.turn);
-            }
-            PeerOrder::RoundRobin => {}
-        }
-        // Whoever let requests wait gets what the others leave; else the last blocks would go back to the silent.
-        keys.sort_by_key(|key| self.peers[key.slot()].is_snubbed);
+        self.put_in_order(&mut keys);
         for key in keys {
             self.fill(now, key);
         }
@@ -277,7 +268,7 @@ impl Swarm {
 
     /// A block that nobody was asked for, of a piece that is another's task.
     fn shared_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
-        if self.is_on_parole(key) {
+        if self.is_on_parole(key) || !self.freedom(key).may_help() {
             return None;
         }
         (0..self.arriving.len()).find_map(|at| {

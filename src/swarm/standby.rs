@@ -52,7 +52,8 @@ impl Swarm {
         if !peer.asked.is_empty() {
             return None;
         }
-        if self.is_on_parole(key) || self.coming_in_count() >= COMING_IN_MAX {
+        let may_help = !self.is_on_parole(key) && self.freedom(key).may_help();
+        if !may_help || self.coming_in_count() >= COMING_IN_MAX {
             return None;
         }
         let gap = self.answer_time * 2;

@@ -484,6 +484,7 @@ mod tests {
             source: remote(1).ip(),
             listens_at: &[],
             host: "",
+            zone: "",
         })
     }
 

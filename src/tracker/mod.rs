@@ -434,6 +434,7 @@ impl Service for TrackerService {
     fn handle_timeout(&mut self, now: Time) {
         self.conns.handle_timeout(now);
         self.registry.handle_timeout(now);
+        self.tell_counts(now);
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_EVERY;
             self.registry.expire_completions(wall_secs());

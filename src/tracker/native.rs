@@ -161,6 +161,7 @@ impl TrackerService {
             source: remote.ip(),
             listens_at: &listens_at,
             host: &hello.host,
+            zone: &hello.zone,
         });
         self.conns.greet(id, client);
         let reply = Reply::Hello(HelloReply {
@@ -194,6 +195,10 @@ impl TrackerService {
             Request::Leave { slot, .. } => {
                 self.registry.leave(client, slot)?;
                 self.reply(id, request_id, &Reply::Leave);
+            }
+            Request::AvailSub { slot, period_ms } => {
+                self.registry.subscribe(client, slot, period_ms, now)?;
+                self.reply(id, request_id, &Reply::AvailSub);
             }
             Request::BadPeer(report) => self.bad_peer(id, client, request_id, &report)?,
             Request::Ping(number) => self.reply(id, request_id, &Reply::Pong(number)),
@@ -231,6 +236,19 @@ impl TrackerService {
         self.reply(id, request_id, &reply);
         self.tell(joined.told);
         Ok(())
+    }
+
+    /// Pushes to members how the counts of pieces have changed, where that is due. To who has too much unread that is lost.
+    pub(super) fn tell_counts(&mut self, now: Time) {
+        for told in self.registry.take_avail_told(now) {
+            let push = Push::Avail {
+                slot: told.slot,
+                base: told.base,
+                version: told.version,
+                deltas: List::lent(&told.deltas),
+            };
+            self.conns.push(told.client, |out| push.encode(out));
+        }
     }
 
     /// Pushes a newcomer to those who are told of it.

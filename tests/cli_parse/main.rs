@@ -92,6 +92,21 @@ fn get_has_these_defaults() {
 }
 
 #[test]
+fn every_choice_of_peers_has_its_name() {
+    let choices = [
+        ("auto", PeerChoice::Auto),
+        ("random", PeerChoice::Random),
+        ("round-robin", PeerChoice::RoundRobin),
+        ("bandwidth", PeerChoice::Bandwidth),
+        ("availability", PeerChoice::Availability),
+        ("proximity", PeerChoice::Proximity),
+    ];
+    for (name, choice) in choices {
+        assert_eq!(get(&format!("get --peers {name} vm")).peers, choice);
+    }
+}
+
+#[test]
 fn every_option_of_get_reaches_its_value() {
     let digest = "ab".repeat(32);
     let config = get(&format!(
@@ -321,7 +336,8 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
         ),
         (
             "get x --peers foo",
-            "get: --peers: \"foo\" is not random or round-robin (see shoal-peer help get)",
+            "get: --peers: \"foo\" is not auto, random, round-robin, bandwidth, availability or proximity \
+             (see shoal-peer help get)",
         ),
         (
             "get x --seed 1h",

@@ -258,7 +258,7 @@ fn an_info_reply_longer_than_a_chunk_is_refused() {
 
 #[test]
 fn unknown_kinds_are_refused_by_name() {
-    for kind in [0x00, 0x08, 0x11, 0x48, 0x7f] {
+    for kind in [0x00, 0x11, 0x12, 0x48, 0x7f] {
         let refused = Request::decode(kind, 0, &[0; 99]);
         assert_eq!(refused, Err(Refusal::UnknownType), "{kind:#x}");
         assert_eq!(
@@ -267,7 +267,7 @@ fn unknown_kinds_are_refused_by_name() {
             "{kind:#x}"
         );
     }
-    assert_eq!(Push::decode(0x48, 0, &[0; 99]), Err(WireError::UnknownType));
+    assert_eq!(Push::decode(0x4a, 0, &[0; 99]), Err(WireError::UnknownType));
     assert_eq!(Refusal::UnknownType.code(), ErrorCode::UnknownType);
 }
 

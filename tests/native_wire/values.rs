@@ -174,6 +174,7 @@ fn query() -> impl Strategy<Value = Request<'static>> {
     prop_oneof![
         (any::<(u32, u32)>(), 0..=AVAIL_COUNTS_MAX)
             .prop_map(|((slot, first), count)| Request::AvailQuery { slot, first, count }),
+        any::<(u32, u16)>().prop_map(|(slot, period_ms)| Request::AvailSub { slot, period_ms }),
         // A bitmap of an empty set is none, and one that is absent is not written at all.
         (any::<u32>(), 0..=WANT_MAX, option::of(bitmap())).prop_map(|(slot, want, missing)| {
             Request::Peers {
@@ -238,6 +239,7 @@ fn reply_of_numbers() -> impl Strategy<Value = Reply<'static>> {
         (info_hash(), any::<bool>())
             .prop_map(|(info_hash, exists)| Reply::Register { info_hash, exists }),
         Just(Reply::HaveBatch),
+        Just(Reply::AvailSub),
         Just(Reply::BadPeer),
         Just(Reply::Leave),
         Just(Reply::Unregister),
@@ -305,5 +307,16 @@ pub(crate) fn push() -> impl Strategy<Value = Push<'static>> {
             members: members.into(),
         }),
         any::<u32>().prop_map(|slot| Push::Removed { slot }),
+        (any::<(u32, u32, u32)>(), vec(any::<(u32, i16)>(), 0..9)).prop_map(|(numbers, deltas)| {
+            let deltas = deltas.into_iter();
+            Push::Avail {
+                slot: numbers.0,
+                base: numbers.1,
+                version: numbers.2,
+                deltas: deltas
+                    .map(|(piece, delta)| AvailDelta { piece, delta })
+                    .collect(),
+            }
+        }),
     ]
 }

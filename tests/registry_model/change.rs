@@ -27,6 +27,7 @@ impl Model {
             source,
             listens_at: if port == 0 { &[] } else { &listens_at },
             host: "host",
+            zone: "",
         });
         self.clients.push(Known {
             key,

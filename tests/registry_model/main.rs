@@ -2,7 +2,9 @@
 
 mod ask;
 mod change;
+mod counts;
 mod foreign;
+mod graph;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

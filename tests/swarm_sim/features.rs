@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use shoal::sim::{Scenario, Simulation};
-use shoal::swarm::Policy;
+use shoal::swarm::{PeerOrder, Policy};
 
 use crate::{SECOND, last, run, run_undisturbed, seeds};
 
@@ -75,6 +75,33 @@ fn what_crosses_racks_is_counted_and_shares_their_uplinks() {
         ..scenario.clone()
     };
     assert!(last(&run(&apart)) > 2.0 * last(&outcome));
+}
+
+#[test]
+fn what_a_near_peer_has_is_not_fetched_from_afar() {
+    for seed in seeds(3) {
+        let scenario = Scenario {
+            seed,
+            total_len: 32 << 20,
+            getter_count: 31,
+            rack_count: 4,
+            check_every: 1_000,
+            ..Scenario::default()
+        };
+        let crossed = |peer_order| {
+            let scenario = Scenario {
+                peer_order,
+                ..scenario.clone()
+            };
+            let outcome = run(&scenario);
+            let most = outcome.rack_down_bytes.iter().max();
+            let copies = *most.expect("racks") as f64 / scenario.total_len as f64;
+            println!("{copies:.2} copies into a rack, {:.2} s", last(&outcome));
+            copies
+        };
+        let (any, near) = (crossed(PeerOrder::Random), crossed(PeerOrder::Proximity));
+        assert!(near < 0.5 * any, "{near} against {any}");
+    }
 }
 
 #[test]

@@ -15,6 +15,14 @@ use shoal::swarm::{Order, PeerOrder};
 use shoal::wire::peer::BLOCK_LEN;
 
 const SECOND: Duration = Duration::from_secs(1);
+const PEER_ORDERS: [PeerOrder; 6] = [
+    PeerOrder::Auto,
+    PeerOrder::Random,
+    PeerOrder::RoundRobin,
+    PeerOrder::Bandwidth,
+    PeerOrder::Availability,
+    PeerOrder::Proximity,
+];
 
 /// Runs a scenario and asserts what is asked of every run: all finish, and no honest node is banned or accused.
 fn run(scenario: &Scenario) -> Outcome {
@@ -256,12 +264,14 @@ fn slow_uplinks_hold_up_nobody_for_long() {
 #[test]
 fn every_order_of_pieces_and_peers_finishes() {
     for order in [Order::RarestFirst, Order::Random] {
-        for peer_order in [PeerOrder::Random, PeerOrder::RoundRobin] {
+        for peer_order in PEER_ORDERS {
             run_undisturbed(&Scenario {
                 getter_count: 8,
+                rack_count: 2,
+                oversubscription: 1,
                 order,
                 peer_order,
-                check_every: 10,
+                check_every: 50,
                 ..Scenario::default()
             });
         }

@@ -89,6 +89,8 @@ pub(crate) enum Frame {
 pub(crate) enum OwnPush {
     Joined(u32, Vec<PeerId>),
     Removed(u32),
+    /// Slot, base, version, and the changes by piece.
+    Counts(u32, u32, u32, Vec<(u32, i16)>),
 }
 
 /// A connection to the tracker.
@@ -259,6 +261,15 @@ fn own(push: &Push<'_>) -> OwnPush {
             OwnPush::Joined(*slot, ids.collect())
         }
         Push::Removed { slot } => OwnPush::Removed(*slot),
+        Push::Avail {
+            slot,
+            base,
+            version,
+            deltas,
+        } => {
+            let deltas = deltas.iter().map(|change| (change.piece, change.delta));
+            OwnPush::Counts(*slot, *base, *version, deltas.collect())
+        }
     }
 }
 

@@ -243,3 +243,39 @@ fn unregistering_tells_the_members() {
         ErrorCode::NotFound
     );
 }
+
+#[test]
+fn who_subscribes_is_told_how_the_counts_change() {
+    let tracker = Tracker::start(None);
+    let (info, hash) = info("vm.qcow2", 8);
+    let mut reader = tracker.client(1);
+    reader.register(&info);
+    let slot = reader.join(hash, 8, false).slot;
+    let period_ms = 250;
+    let subscribed = reader.ask(Request::AvailSub { slot, period_ms });
+    assert_eq!(subscribed, Reply::AvailSub);
+    let (first, count) = (0, 8);
+    let Reply::Avail(counts) = reader.ask(Request::AvailQuery { slot, first, count }) else {
+        panic!("no counts");
+    };
+    let mut writer = tracker.client(2);
+    let joined = writer.join(hash, 8, false);
+    writer.have(joined.slot, 2..4);
+    // A newcomer is told of as well.
+    let (mut told, mut known) = (vec![0; 8], counts.version);
+    while told != [0, 0, 1, 1, 0, 0, 0, 0] {
+        if let OwnPush::Counts(of, base, version, deltas) = reader.next_push() {
+            assert_eq!((of, base), (slot, known), "each goes on from the last");
+            known = version;
+            for (piece, delta) in deltas {
+                told[piece as usize] += delta;
+            }
+        }
+    }
+    let other = slot + 1;
+    let refused = reader.refused(Request::AvailSub {
+        slot: other,
+        period_ms,
+    });
+    assert_eq!(refused, ErrorCode::NotFound);
+}

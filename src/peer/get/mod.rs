@@ -354,8 +354,12 @@ impl Get {
             PieceOrder::Sequential => Order::Sequential,
         };
         config.peer_order = match self.config.peers {
+            PeerChoice::Auto => PeerOrder::Auto,
             PeerChoice::Random => PeerOrder::Random,
             PeerChoice::RoundRobin => PeerOrder::RoundRobin,
+            PeerChoice::Bandwidth => PeerOrder::Bandwidth,
+            PeerChoice::Availability => PeerOrder::Availability,
+            PeerChoice::Proximity => PeerOrder::Proximity,
         };
         cx.begin_transfer(meta, Files::Part(files), have, config);
         self.announce(cx);

@@ -6,6 +6,7 @@ mod fetching;
 mod foreign;
 mod large;
 mod linking;
+mod preference;
 mod refusals;
 mod sequence;
 mod serving;
@@ -50,6 +51,7 @@ fn found(number: u8) -> Found {
         id: Some(id(number)),
         addrs: vec![addr(number)],
         is_seed: false,
+        ..Found::default()
     }
 }
 

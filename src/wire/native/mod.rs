@@ -20,7 +20,8 @@ pub use items::{Item, ItemWriter, List, Paged};
 pub use reply::{AvailCounts, HelloReply, JoinReply, Push, Reply, Stats};
 pub use request::{BadPeer, HaveBatch, Hello, Join, Request};
 pub use value::{
-    AddrPair, Bitmap, HaveItem, ListEntry, LookupEntry, Member, MemberEntry, PushedMember,
+    AddrPair, AvailDelta, Bitmap, HaveItem, ListEntry, LookupEntry, Member, MemberEntry,
+    PushedMember,
 };
 
 use super::{TEXT_BYTES_MAX, WireError};
@@ -72,6 +73,13 @@ pub const REPLY_BIT: u8 = 0x80;
 /// The kind of a push is that of the related request with this bit.
 pub const PUSH_BIT: u8 = 0x40;
 
+/// The shortest time between two pushes of changed counts to one member, in milliseconds.
+pub const AVAIL_PERIOD_MS_MIN: u16 = 250;
+/// In the place of a piece: every one.
+pub const PIECE_EVERY: u32 = u32::MAX;
+/// Changes in one push: one for each piece of the largest content, and one for all.
+pub const AVAIL_DELTAS_MAX: u32 = PIECES_MAX + 1;
+
 /// The kinds of request frames, and of the ERROR frame.
 pub mod kind {
     #![allow(missing_docs)] // the names are those of PROTOCOL.md's table
@@ -82,6 +90,7 @@ pub mod kind {
     pub const JOIN: u8 = 0x05;
     pub const HAVE_BATCH: u8 = 0x06;
     pub const AVAIL_QUERY: u8 = 0x07;
+    pub const AVAIL_SUB: u8 = 0x08;
     pub const PEERS: u8 = 0x09;
     pub const BAD_PEER: u8 = 0x0a;
     pub const LEAVE: u8 = 0x0b;

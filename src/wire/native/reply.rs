@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use super::{
-    AVAIL_COUNTS_MAX, CHUNK_BYTES_MAX, ErrorCode, FLAG_CRITICAL, FrameWriter, INFO_BYTES_MAX, Item,
-    LOOKUP_ENTRIES_MAX, List, ListEntry, LookupEntry, Member, MemberEntry, PAGE_ENTRIES_MAX,
-    PUSH_BIT, Policy, PushedMember, REPLY_BIT, WANT_MAX, cut, kind,
+    AVAIL_COUNTS_MAX, AVAIL_DELTAS_MAX, AvailDelta, CHUNK_BYTES_MAX, ErrorCode, FLAG_CRITICAL,
+    FrameWriter, INFO_BYTES_MAX, Item, LOOKUP_ENTRIES_MAX, List, ListEntry, LookupEntry, Member,
+    MemberEntry, PAGE_ENTRIES_MAX, PUSH_BIT, Policy, PushedMember, REPLY_BIT, WANT_MAX, cut, kind,
 };
 use crate::base::InfoHash;
 use crate::wire::{Put, Reader, WireError};
@@ -18,6 +18,7 @@ const GET_INFO: u8 = kind::GET_INFO | REPLY_BIT;
 const JOIN: u8 = kind::JOIN | REPLY_BIT;
 const HAVE_BATCH: u8 = kind::HAVE_BATCH | REPLY_BIT;
 const AVAIL_QUERY: u8 = kind::AVAIL_QUERY | REPLY_BIT;
+const AVAIL_SUB: u8 = kind::AVAIL_SUB | REPLY_BIT;
 const PEERS: u8 = kind::PEERS | REPLY_BIT;
 const BAD_PEER: u8 = kind::BAD_PEER | REPLY_BIT;
 const LEAVE: u8 = kind::LEAVE | REPLY_BIT;
@@ -27,6 +28,7 @@ const PING: u8 = kind::PING | REPLY_BIT;
 const UNREGISTER: u8 = kind::UNREGISTER | REPLY_BIT;
 const MEMBERS: u8 = kind::MEMBERS | REPLY_BIT;
 const PEERS_PUSH: u8 = kind::PEERS | PUSH_BIT;
+const AVAIL_PUSH: u8 = kind::AVAIL_SUB | PUSH_BIT;
 const REMOVED_PUSH: u8 = kind::UNREGISTER | PUSH_BIT;
 
 /// The answer to one request.
@@ -56,6 +58,8 @@ pub enum Reply<'a> {
     HaveBatch,
     /// To AVAIL_QUERY.
     Avail(AvailCounts<'a>),
+    /// To AVAIL_SUB.
+    AvailSub,
     /// To PEERS.
     Peers(List<'a, Member>),
     /// To BAD_PEER.
@@ -159,6 +163,17 @@ pub enum Push<'a> {
         /// Who.
         members: List<'a, PushedMember>,
     },
+    /// The counts of pieces changed.
+    Avail {
+        /// The receiver's membership.
+        slot: u32,
+        /// The version from which the changes count; if the receiver knows another one, it asks for all counts again.
+        base: u32,
+        /// The version to which they lead.
+        version: u32,
+        /// The changes.
+        deltas: List<'a, AvailDelta>,
+    },
     /// The content was unregistered, and the receiver's membership with it.
     Removed {
         /// Which membership.
@@ -177,6 +192,7 @@ impl<'a> Reply<'a> {
             Self::Join(_) => JOIN,
             Self::HaveBatch => HAVE_BATCH,
             Self::Avail(_) => AVAIL_QUERY,
+            Self::AvailSub => AVAIL_SUB,
             Self::Peers(_) => PEERS,
             Self::BadPeer => BAD_PEER,
             Self::Leave => LEAVE,
@@ -207,6 +223,7 @@ impl<'a> Reply<'a> {
             JOIN => Self::Join(JoinReply::take(reader)?),
             HAVE_BATCH => Self::HaveBatch,
             AVAIL_QUERY => Self::Avail(AvailCounts::take(reader)?),
+            AVAIL_SUB => Self::AvailSub,
             PEERS => Self::Peers(take_counted(reader, WANT_MAX)?),
             BAD_PEER => Self::BadPeer,
             LEAVE => Self::Leave,
@@ -280,7 +297,7 @@ impl<'a> Reply<'a> {
                 out.put_u32(*retry_ms);
                 out.put_str(cut(text));
             }
-            Self::HaveBatch | Self::BadPeer | Self::Leave | Self::Unregister => {}
+            Self::HaveBatch | Self::AvailSub | Self::BadPeer | Self::Leave | Self::Unregister => {}
         }
     }
 
@@ -304,6 +321,7 @@ impl<'a> Reply<'a> {
                 ..counts
             }),
             Self::Peers(members) => Reply::Peers(members.into_owned()),
+            Self::AvailSub => Reply::AvailSub,
             Self::BadPeer => Reply::BadPeer,
             Self::Leave => Reply::Leave,
             Self::List {
@@ -350,6 +368,16 @@ impl<'a> Push<'a> {
                 slot: reader.u32()?,
                 members: take_counted(&mut reader, WANT_MAX)?,
             },
+            AVAIL_PUSH => {
+                let (slot, base, version) = (reader.u32()?, reader.u32()?, reader.u32()?);
+                let count = reader.u32()? as usize;
+                Self::Avail {
+                    slot,
+                    base,
+                    version,
+                    deltas: List::take(&mut reader, count, AVAIL_DELTAS_MAX as usize)?,
+                }
+            }
             REMOVED_PUSH => Self::Removed {
                 slot: reader.u32()?,
             },
@@ -364,6 +392,20 @@ impl<'a> Push<'a> {
                 let mut frame = FrameWriter::start(out, PEERS_PUSH, 0, 0);
                 frame.payload().put_u32(*slot);
                 put_counted(members, WANT_MAX, frame.payload());
+                frame.finish();
+            }
+            Self::Avail {
+                slot,
+                base,
+                version,
+                deltas,
+            } => {
+                let mut frame = FrameWriter::start(out, AVAIL_PUSH, 0, 0);
+                let payload = frame.payload();
+                for number in [*slot, *base, *version, deltas.len() as u32] {
+                    payload.put_u32(number);
+                }
+                deltas.put(AVAIL_DELTAS_MAX as usize, payload);
                 frame.finish();
             }
             Self::Removed { slot } => {

@@ -52,6 +52,13 @@ pub enum Request<'a> {
         /// How many pieces.
         count: u32,
     },
+    /// Tell me every so often how these counts change.
+    AvailSub {
+        /// The member that asks.
+        slot: u32,
+        /// The time between two pushes, in milliseconds; 0 ends it.
+        period_ms: u16,
+    },
     /// Name other members.
     Peers {
         /// The member that asks.
@@ -181,6 +188,7 @@ impl<'a> Request<'a> {
             Self::Join(_) => kind::JOIN,
             Self::HaveBatch(_) => kind::HAVE_BATCH,
             Self::AvailQuery { .. } => kind::AVAIL_QUERY,
+            Self::AvailSub { .. } => kind::AVAIL_SUB,
             Self::Peers { .. } => kind::PEERS,
             Self::BadPeer(_) => kind::BAD_PEER,
             Self::Leave { .. } => kind::LEAVE,
@@ -240,6 +248,10 @@ impl<'a> Request<'a> {
             kind::STATS => Self::Stats {
                 slot: reader.u32()?,
             },
+            kind::AVAIL_SUB => Self::AvailSub {
+                slot: reader.u32()?,
+                period_ms: reader.u16()?,
+            },
             kind::PING => Self::Ping(reader.u64()?),
             kind::UNREGISTER => Self::Unregister {
                 info_hash: InfoHash(reader.array()?),
@@ -282,6 +294,10 @@ impl<'a> Request<'a> {
             Self::Leave { slot, reason } => {
                 out.put_u32(*slot);
                 out.put_u8(reason.number());
+            }
+            Self::AvailSub { slot, period_ms } => {
+                out.put_u32(*slot);
+                out.put_u16(*period_ms);
             }
             Self::Stats { slot } => out.put_u32(*slot),
             Self::Ping(number) => out.put_u64(*number),

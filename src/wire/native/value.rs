@@ -174,6 +174,15 @@ pub struct HaveItem {
     pub state: HaveState,
 }
 
+/// How the count of one piece changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AvailDelta {
+    /// Its index, or [`PIECE_EVERY`](super::PIECE_EVERY).
+    pub piece: u32,
+    /// So many members more hold it.
+    pub delta: i16,
+}
+
 /// One content, as LOOKUP finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookupEntry<'a> {
@@ -291,6 +300,27 @@ impl<'a> Item<'a> for HaveItem {
         Ok(Self {
             piece: reader.u32()?,
             state: HaveState::from_number(reader.u8()?)?,
+        })
+    }
+
+    fn into_owned(self) -> Self {
+        self
+    }
+}
+
+impl<'a> Item<'a> for AvailDelta {
+    type Kept = Self;
+    const BYTES_MIN: usize = 6;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        out.put_u32(self.piece);
+        out.put_u16(self.delta.cast_unsigned());
+    }
+
+    fn take(reader: &mut Reader<'a>) -> Result<Self, WireError> {
+        Ok(Self {
+            piece: reader.u32()?,
+            delta: reader.u16()?.cast_signed(),
         })
     }
 

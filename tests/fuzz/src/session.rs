@@ -253,6 +253,7 @@ impl World {
             id: (number.is_multiple_of(2)).then_some(PeerId([number % 32; 20])),
             addrs: vec![address_of(number)],
             is_seed: number.is_multiple_of(3),
+            ..Found::default()
         }];
         let peers = &found;
         self.swarm.handle_input(self.now, Input::Found { peers });

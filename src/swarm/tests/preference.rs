@@ -1,0 +1,160 @@
+//! Whom we dial and ask first.
+
+use super::*;
+use crate::swarm::preference::Merits;
+
+fn rig(order: PeerOrder, pieces: u32) -> Rig {
+    let config = Config {
+        peer_order: order,
+        requests_max: 8,
+        ..config()
+    };
+    Rig::new(config, Bitfield::none(pieces))
+}
+
+fn dials(rig: &mut Rig) -> Vec<u8> {
+    let outputs = std::mem::take(&mut rig.rest).into_iter();
+    let dialled = outputs.filter_map(|output| match output {
+        Output::Connect { addr } => Some(addr),
+        _ => None,
+    });
+    let last = |addr: SocketAddr| match addr.ip() {
+        std::net::IpAddr::V4(ip) => ip.octets()[3],
+        std::net::IpAddr::V6(_) => unreachable!("all are v4"),
+    };
+    dialled.map(last).collect()
+}
+
+/// Finds peers 1 to 12, of which 10 to 12 have the merits of `best`.
+fn find(rig: &mut Rig, best: &Found) {
+    let peers: Vec<Found> = (1..=12)
+        .map(|number| Found {
+            id: Some(id(number)),
+            addrs: vec![addr(number)],
+            ..if number < 10 {
+                Found::default()
+            } else {
+                best.clone()
+            }
+        })
+        .collect();
+    rig.input(Input::Found { peers: &peers });
+}
+
+#[test]
+fn near_ones_are_dialled_first_but_not_alone() {
+    for order in [PeerOrder::Proximity, PeerOrder::Auto] {
+        let mut rig = rig(order, 4);
+        let near = Found {
+            proximity: 2,
+            ..Found::default()
+        };
+        find(&mut rig, &near);
+        let dialled = dials(&mut rig);
+        assert_eq!(dialled.len(), 12, "all are dialled in the end");
+        let early = dialled[..6].iter().filter(|&&number| number >= 10);
+        assert_eq!(early.count(), 3, "{order:?}: {dialled:?}");
+    }
+}
+
+#[test]
+fn who_has_most_is_dialled_first() {
+    let mut rig = rig(PeerOrder::Availability, 4);
+    let rich = Found {
+        share: 40_000,
+        ..Found::default()
+    };
+    find(&mut rig, &rich);
+    let mut first = dials(&mut rig)[..3].to_vec();
+    first.sort_unstable();
+    assert_eq!(first, [10, 11, 12]);
+}
+
+#[test]
+fn who_was_fast_is_dialled_before_who_was_slow_and_the_unknown_before_both() {
+    let mut contacts = Contacts::default();
+    let (mut now, rng) = (Time::ZERO, &mut Rng::new(1));
+    for number in 1..=3 {
+        contacts.add(&found(number), now);
+    }
+    let order = PeerOrder::Bandwidth;
+    for rate in [5, 9] {
+        let dialled = contacts.next_dial(now, false, order, rng).expect("one");
+        let number = (1..=3).find(|&number| addr(number) == dialled).expect("it");
+        let key = PeerKey {
+            slot: rate as u32,
+            generation: 0,
+        };
+        contacts.linked(now, key, id(number), Some(dialled));
+        now += 20 * SECOND;
+        contacts.unlinked(now, key, (true, Some(rate)), rng);
+        let again = contacts.next_dial(now, false, order, rng).expect("another");
+        assert_ne!(again, dialled, "an unknown one first");
+        contacts.failed(now, again, rng);
+    }
+    now += 20 * SECOND;
+    let mut rest = std::iter::from_fn(|| contacts.next_dial(now, false, order, rng));
+    let rates: Vec<SocketAddr> = rest.by_ref().collect();
+    assert_eq!(rates.len(), 3);
+}
+
+/// A peer that has everything, serves us, and is as near as that.
+fn source_at(rig: &mut Rig, number: u8, proximity: u8) -> PeerKey {
+    let named = Found {
+        proximity,
+        ..found(number)
+    };
+    rig.input(Input::Found { peers: &[named] });
+    rig.source(number)
+}
+
+#[test]
+fn what_a_nearer_peer_has_is_not_asked_of_a_farther_one_while_something_is_under_way() {
+    let mut rig = rig(PeerOrder::Proximity, 64);
+    let near = source_at(&mut rig, 1, 2);
+    assert!(!rig.asked(near).is_empty());
+    let far = source_at(&mut rig, 2, 0);
+    assert_eq!(rig.asked(far), []);
+    // The near one goes: the far one is asked for all of it.
+    rig.input(Input::Disconnected { peer: near });
+    assert!(!rig.asked(far).is_empty());
+}
+
+#[test]
+fn what_no_nearer_peer_has_is_asked_of_a_farther_one() {
+    let mut rig = rig(PeerOrder::Proximity, 64);
+    let near = source_at(&mut rig, 1, 2);
+    rig.input(Input::Lost {
+        peer: near,
+        piece: 7,
+    });
+    rig.sent.clear();
+    let far = source_at(&mut rig, 2, 0);
+    let pieces: Vec<u32> = rig.asked(far).iter().map(|block| block.piece).collect();
+    assert!(!pieces.is_empty() && pieces.iter().all(|&piece| piece == 7));
+}
+
+#[test]
+fn the_order_of_work_follows_the_preference() {
+    let merits = |proximity, share, rate| Merits {
+        proximity,
+        share,
+        rate,
+    };
+    let (near, rich, fast) = (
+        merits(2, 0, Some(1)),
+        merits(0, 9, Some(2)),
+        merits(0, 0, Some(3)),
+    );
+    let first = |order: PeerOrder| {
+        let all = [(0, near), (1, rich), (2, fast)];
+        let best = all
+            .into_iter()
+            .min_by_key(|&(_, merits)| order.rank(merits));
+        best.expect("three").0
+    };
+    assert_eq!(first(PeerOrder::Proximity), 0);
+    assert_eq!(first(PeerOrder::Auto), 0);
+    assert_eq!(first(PeerOrder::Availability), 1);
+    assert_eq!(first(PeerOrder::Bandwidth), 2);
+}
