@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 const ANNOUNCE_BYTES: usize = 98;
 const REPLY_BYTES_MAX: usize = 2048;
+/// How long a connection id is used (BEP 15).
+const ID_AGE_MAX: Duration = Duration::from_secs(60);
 /// The first bytes of a connect (BEP 15).
 const PROTOCOL_ID: u64 = 0x0417_2710_1980;
 
@@ -42,6 +44,7 @@ pub(crate) struct UdpLoad<'a> {
 struct Lane {
     socket: UdpSocket,
     connection_id: [u8; 8],
+    id_since: Instant,
     slots: [Slot; WINDOW],
     headers: MultiHeaders<()>,
     /// The next peer of a fill; `None` outside of one.
@@ -121,6 +124,7 @@ impl<'a> UdpLoad<'a> {
 
     fn turn(&mut self, now: Instant) {
         for at in 0..self.lanes.len() {
+            self.lanes[at].renew(now);
             self.send(at, now);
             self.receive(at);
         }
@@ -216,11 +220,22 @@ impl Lane {
         Self {
             socket,
             connection_id,
+            id_since: Instant::now(),
             slots: [idle; WINDOW],
             headers: MultiHeaders::preallocate(WINDOW, None),
             fill_next: None,
             out: Vec::new(),
             space: vec![0; WINDOW * REPLY_BYTES_MAX],
+        }
+    }
+
+    /// Asks for another connection id when this one is old. Answers that come meanwhile are lost, and asked for again.
+    fn renew(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.id_since) > ID_AGE_MAX {
+            self.socket.set_nonblocking(false).expect("fcntl");
+            self.connection_id = connection_id(&self.socket);
+            self.socket.set_nonblocking(true).expect("fcntl");
+            self.id_since = now;
         }
     }
 
@@ -259,11 +274,11 @@ fn connection_id(socket: &UdpSocket) -> [u8; 8] {
     socket.set_read_timeout(patience).expect("a timeout");
     for _ in 0..20 {
         socket.send(&request).expect("loopback takes it");
-        let mut reply = [0; 64];
-        if let Ok(16) = socket.recv(&mut reply)
-            && reply[..8] == [0, 0, 0, 0, 0, 0, 0, 7]
-        {
-            return reply[8..16].try_into().expect("8 bytes");
+        let mut reply = [0; REPLY_BYTES_MAX];
+        while let Ok(count) = socket.recv(&mut reply) {
+            if count == 16 && reply[..8] == [0, 0, 0, 0, 0, 0, 0, 7] {
+                return reply[8..16].try_into().expect("8 bytes");
+            }
         }
     }
     panic!("the server gives no connection id");

@@ -3,12 +3,13 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Bytes of a piece, or of a run of one; in the simulator only a length and a mark (*phantom*).
+/// Bytes of a piece, or of a run of one; in the simulator only a length and marks (*phantom*).
 #[derive(Debug)]
 pub struct PieceBuf {
     bytes: Box<[u8]>,
     len: u32,
-    spoilt: bool,
+    /// Offsets of the blocks of a phantom that hold wrong bytes.
+    spoilt: Vec<u32>,
 }
 
 impl PieceBuf {
@@ -33,14 +34,22 @@ impl PieceBuf {
         &mut self.bytes[..len]
     }
 
-    /// Marks a phantom as holding wrong bytes.
-    pub fn spoil(&mut self) {
-        self.spoilt = true;
+    /// Marks the block of a phantom that begins at `offset` as holding wrong bytes, or right ones.
+    pub fn mark(&mut self, offset: u32, is_spoilt: bool) {
+        self.spoilt.retain(|&other| other != offset);
+        if is_spoilt {
+            self.spoilt.push(offset);
+        }
+    }
+
+    /// Where the blocks begin that were marked as holding wrong bytes.
+    pub fn spoilt(&self) -> &[u32] {
+        &self.spoilt
     }
 
     /// Whether a phantom was marked as holding wrong bytes.
     pub fn is_spoilt(&self) -> bool {
-        self.spoilt
+        !self.spoilt.is_empty()
     }
 }
 
@@ -100,7 +109,7 @@ impl BufferPool {
         Some(PieceBuf {
             bytes,
             len: len as u32,
-            spoilt: false,
+            spoilt: Vec::new(),
         })
     }
 
@@ -196,10 +205,13 @@ mod tests {
     }
 
     #[test]
-    fn a_phantom_has_a_length_and_a_mark_but_no_bytes() {
+    fn a_phantom_has_a_length_and_marks_but_no_bytes() {
         let mut buf = BufferPool::phantom(1 << 40).lend(1 << 30).expect("room");
         assert_eq!((buf.len(), buf.bytes().len()), (1 << 30, 0));
-        buf.spoil();
-        assert!(buf.is_spoilt());
+        assert!(!buf.is_spoilt());
+        [3, 5, 3].iter().for_each(|&at| buf.mark(at, true));
+        assert_eq!(buf.spoilt(), [5, 3]);
+        [3, 5].iter().for_each(|&at| buf.mark(at, false));
+        assert!(!buf.is_spoilt());
     }
 }

@@ -266,6 +266,8 @@ pub struct PeerTotal {
     pub down_bytes: u64,
     /// To it.
     pub up_bytes: u64,
+    /// Whether it was banned for wrong bytes.
+    pub is_banned: bool,
 }
 
 /// What a command ends with; outcome, path and time are known to the reporter.

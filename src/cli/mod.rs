@@ -13,9 +13,11 @@ mod exit;
 mod failure;
 mod help;
 mod journal;
+mod limits;
 mod lines;
 mod output;
 mod peer_config;
+mod policy;
 mod render_json;
 mod render_pipe;
 mod render_terminal;
@@ -36,6 +38,7 @@ pub use event::{
 pub use exit::ExitCode;
 pub use failure::Failure;
 pub use journal::keep_log;
+pub use limits::RateLimits;
 pub use output::{Output, Stream, log_level};
 pub use peer_config::{
     ADVERTISED_COUNT_MAX, Expectation, GetConfig, ListConfig, PeerChoice, PeerCommand, PeerGlobals,

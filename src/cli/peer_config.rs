@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::args::{Args, Environment, Parsed, parse, variable};
+use super::limits::{RateLimits, rate_limits};
+use super::policy::policy;
 use super::table::PEER;
 use super::torrent_config::{self, CreateConfig, ExportConfig, SeedConfig, ShowConfig};
 use super::value::{
@@ -17,6 +19,7 @@ use super::value::{
 };
 use super::{ExitCode, Failure, OutputConfig};
 use crate::base::Digest32;
+use crate::wire::native::Policy;
 
 /// How long nothing may arrive before `get` gives up, unless `--stall` says otherwise.
 pub const STALL_DEFAULT: Duration = Duration::from_secs(600);
@@ -94,6 +97,26 @@ impl PeerCommand {
         }
     }
 
+    /// How much it may move.
+    pub fn limits(&self) -> RateLimits {
+        match self {
+            Self::Share(config) => config.limits,
+            Self::Get(config) => config.limits,
+            Self::Seed(config) => config.limits,
+            _ => RateLimits::default(),
+        }
+    }
+
+    /// Whom it serves, if not as the tracker says.
+    pub fn policy(&self) -> Option<Policy> {
+        match self {
+            Self::Share(config) => config.policy,
+            Self::Get(config) => config.policy,
+            Self::Seed(config) => config.policy,
+            _ => None,
+        }
+    }
+
     /// What it has to do with a native tracker.
     pub fn tracker_use(&self) -> TrackerUse {
         match self {
@@ -132,6 +155,10 @@ pub struct ShareConfig {
     pub sha256: bool,
     /// The `.torrent` file to write as well, of the only path.
     pub torrent: Option<PathBuf>,
+    /// How much may be moved.
+    pub limits: RateLimits,
+    /// Whom to serve, if not as the tracker says.
+    pub policy: Option<Policy>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -159,6 +186,10 @@ pub struct GetConfig {
     pub timeout: Option<Duration>,
     /// How long nothing may arrive.
     pub stall: Duration,
+    /// How much may be moved.
+    pub limits: RateLimits,
+    /// Whom to serve, if not as the tracker says.
+    pub policy: Option<Policy>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -324,6 +355,8 @@ fn share(args: &Args, environment: Environment<'_>) -> Result<ShareConfig, Failu
         piece_bytes: args.option("piece-size", parse_piece_size)?,
         sha256: !args.is_given("no-sha256"),
         torrent,
+        limits: rate_limits(args)?,
+        policy: policy(args)?,
         reach: reach(args, environment)?,
     })
 }
@@ -356,6 +389,8 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         overwrite: args.is_given("overwrite"),
         timeout: args.option("timeout", parse_span)?,
         stall: args.option("stall", parse_span)?.unwrap_or(STALL_DEFAULT),
+        limits: rate_limits(args)?,
+        policy: policy(args)?,
         reach: reach(args, environment)?,
     })
 }
@@ -415,12 +450,13 @@ pub(super) fn reach(args: &Args, environment: Environment<'_>) -> Result<ReachCo
 }
 
 /// Reads one of a closed set of words; the error names the words.
-fn choice<T: Copy>(words: &[(&'static str, T); 2]) -> impl Fn(&str) -> Result<T, String> {
-    let words = *words;
+fn choice<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str) -> Result<T, String> {
     move |text| {
         let found = words.iter().find(|(word, _)| *word == text);
-        found
-            .map(|(_, value)| *value)
-            .ok_or_else(|| format!("not {} or {}", words[0].0, words[1].0))
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let (last, others) = words.split_last().expect("there is a choice");
+            format!("not {} or {last}", others.join(", "))
+        })
     }
 }

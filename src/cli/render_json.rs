@@ -428,6 +428,9 @@ struct Peer {
     addr: String,
     down_bytes: u64,
     up_bytes: u64,
+    /// Only where it is so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    banned: bool,
 }
 
 impl From<&PeerTotal> for Peer {
@@ -436,6 +439,7 @@ impl From<&PeerTotal> for Peer {
             addr: total.addr.to_string(),
             down_bytes: total.down_bytes,
             up_bytes: total.up_bytes,
+            banned: total.is_banned,
         }
     }
 }

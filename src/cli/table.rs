@@ -133,6 +133,14 @@ const ZONE: Flag = option(
     "where this machine is ($SHOAL_ZONE)",
 );
 
+const UP: Flag = option(
+    "",
+    "up",
+    "RATE",
+    "send peers at most this much a second, in all",
+);
+const RATES: &str = "RATE is bytes per second, as 512K, 20M or 1.5M; trackers are not counted.";
+
 const WHAT: &str = "WHAT is a name, an info-hash (40 hex digits) or a unique prefix of one (8 up),";
 const WHAT_FILE: &str = "a magnet link or a .torrent file.";
 const WHAT_NEWEST: &str =
@@ -179,6 +187,13 @@ pub(super) static PEER: Program = Program {
     ],
 };
 
+const POLICY: Flag = option(
+    "",
+    "policy",
+    "POLICY",
+    "fleet or fair (as the tracker says, else fleet)",
+);
+
 const PIECE_SIZE: Flag = option(
     "",
     "piece-size",
@@ -200,6 +215,7 @@ const SHARE: Command = Command {
         PIECES_CHOSEN,
         "The magnet link and the .torrent file are for other BitTorrent clients.",
         "A FILE that exists is left if it says the same, and never overwritten.",
+        RATES,
     ],
     flags: &[
         option("n", "name", "NAME", "share under this name (one PATH only)"),
@@ -211,6 +227,8 @@ const SHARE: Command = Command {
             "FILE",
             "write a .torrent file as well (one PATH only)",
         ),
+        UP,
+        POLICY,
         LISTEN,
         ADVERTISE,
         ZONE,
@@ -230,6 +248,7 @@ const GET: Command = Command {
         "Without -t all WHAT must be links or files: they name trackers of their own.",
         "Several WHAT go into a folder, which is created.",
         "Interrupted and started again, get continues with the verified pieces.",
+        RATES,
     ],
     flags: &[
         option(
@@ -270,6 +289,14 @@ const GET: Command = Command {
             "DUR",
             "give up if nothing arrives for this long (10m)",
         ),
+        UP,
+        option(
+            "",
+            "down",
+            "RATE",
+            "take at most this much a second, in all",
+        ),
+        POLICY,
         LISTEN,
         ADVERTISE,
         ZONE,
@@ -340,8 +367,9 @@ const SEED: Command = Command {
         "PATH is the content itself: its file or its folder.",
         "If some pieces are missing or differ, those that match are served.",
         "With -t it is registered with that tracker too; the file's own are told anyway.",
+        RATES,
     ],
-    flags: &[LISTEN, ADVERTISE, ZONE],
+    flags: &[UP, POLICY, LISTEN, ADVERTISE, ZONE],
 };
 
 const TORRENT_CREATE: Command = Command {
@@ -447,6 +475,12 @@ pub(super) static TRACKER: Program = Program {
         switch("", "open", "track any hash, not only registered files"),
         option(
             "",
+            "policy",
+            "POLICY",
+            "whom peers serve: fleet (default) or fair",
+        ),
+        option(
+            "",
             "conns-per-ip",
             "N",
             "connections per address, loopback exempt (1024)",
@@ -461,6 +495,8 @@ pub(super) static TRACKER: Program = Program {
         "ADDR is [::]:6969, 0.0.0.0:6969, :6969 or 6969; port 0 is any free one.",
         "Without a state folder nothing is kept: a restart knows no file until its",
         "holders register it again.",
+        "POLICY fleet: everybody is to be complete as early as possible. POLICY fair:",
+        "tit for tat, whoever uploads nothing waits longer. Peers may overrule it.",
     ],
 };
 
@@ -502,7 +538,7 @@ mod tests {
 
     #[test]
     fn options_of_later_issues_are_not_accepted() {
-        let later = ["up", "down", "until", "policy", "config"];
+        let later = ["config"];
         for program in [&PEER, &TRACKER] {
             for flag in program
                 .flags

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
+/// Digits after the point that make a difference to nobody when there are more.
+const FRACTION_DIGITS_MAX: usize = 9;
+
 /// The bytes that `text` means (`512`, `64K`, `4M`, `1G`, in either case), or `None` if it means none.
 pub fn parse_size(text: &str) -> Option<u64> {
     let (number, shift) = match text.as_bytes().last()?.to_ascii_uppercase() {
@@ -16,6 +19,22 @@ pub fn parse_size(text: &str) -> Option<u64> {
         _ => (text, 0),
     };
     parse_digits(number)?.checked_mul(1 << shift)
+}
+
+/// The bytes that `text` means where it need not be exact: also `1.5M` and `20MiB`. `None` if it means none.
+pub fn parse_amount(text: &str) -> Option<u64> {
+    let text = text.strip_suffix("iB").unwrap_or(text);
+    let Some((whole, rest)) = text.split_once('.') else {
+        return parse_size(text);
+    };
+    let (digits, unit) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+    let unit_bytes = parse_size(&format!("1{unit}"))?;
+    if digits.is_empty() || digits.len() > FRACTION_DIGITS_MAX {
+        return None;
+    }
+    let of_unit = 10u64.pow(digits.len() as u32);
+    let fraction = u128::from(parse_digits(digits)?) * u128::from(unit_bytes) / u128::from(of_unit);
+    parse_size(&format!("{whole}{unit}"))?.checked_add(fraction as u64)
 }
 
 /// The time span that `text` means (`90`, `90s`, `10m`, `2h`), or `None` if it means none.

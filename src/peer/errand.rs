@@ -11,10 +11,12 @@ use crate::base::{Bitfield, Digest20, PieceBuf, Verdict};
 use crate::cli::Failure;
 use crate::storage::{
     BitsFile, Content, ContentHasher, ContentHashes, PartFiles, PieceHasher, Scan, SharedFiles,
-    Task, check_and_write, is_taken, read_back, read_list, read_whole, scan, write_new,
+    Task, block_digests, block_digests_on_disk, check_and_write, is_taken, read_back, read_list,
+    read_whole, scan, write_new,
 };
-use crate::swarm::Run;
+use crate::swarm::{Digests, Run};
 use crate::wire::metainfo::{Metainfo, MetainfoError};
+use crate::wire::peer::BLOCK_LEN;
 use crate::wire::torrent::{TORRENT_BYTES_MAX, Torrent};
 
 /// One errand; `job` says whose it is.
@@ -82,6 +84,7 @@ pub(super) enum PieceWork {
         piece: u32,
         buffer: PieceBuf,
         expected: Digest20,
+        digests: Digests,
         offset: u64,
         files: Arc<PartFiles>,
     },
@@ -97,6 +100,7 @@ pub(super) enum PieceWork {
         piece: u32,
         len: u32,
         expected: Digest20,
+        digests: Digests,
         offset: u64,
         files: Arc<PartFiles>,
     },
@@ -123,6 +127,7 @@ pub(super) enum Outcome {
         piece: u32,
         buffer: PieceBuf,
         verdict: Verdict,
+        digests: Vec<Digest20>,
     },
     Written {
         run: Run,
@@ -132,6 +137,7 @@ pub(super) enum Outcome {
     Verified {
         piece: u32,
         verdict: Verdict,
+        digests: Vec<Digest20>,
     },
     Loaded {
         run: Run,
@@ -361,14 +367,19 @@ impl PieceWork {
                 piece,
                 buffer,
                 expected,
+                digests,
                 offset,
                 files,
             } => {
                 let verdict = check_and_write(&files, offset, buffer.bytes(), &expected);
+                let digests = digests.if_wanted(&verdict, || {
+                    block_digests(buffer.bytes(), BLOCK_LEN as usize)
+                });
                 Outcome::Checked {
                     piece,
                     buffer,
                     verdict,
+                    digests,
                 }
             }
             Self::Write {
@@ -388,11 +399,21 @@ impl PieceWork {
                 piece,
                 len,
                 expected,
+                digests,
                 offset,
                 files,
             } => {
                 let verdict = read_back(&files, offset, len, &expected);
-                Outcome::Verified { piece, verdict }
+                let digests = digests.if_wanted(&verdict, || {
+                    // What cannot be read again convicts nobody.
+                    block_digests_on_disk(&files, offset, len, BLOCK_LEN as usize)
+                        .unwrap_or_default()
+                });
+                Outcome::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                }
             }
             Self::Load {
                 run,

@@ -12,7 +12,7 @@ use super::seeder::tiers_beside;
 use super::shell::unexpected;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::InfoHash;
-use crate::cli::{ExitCode, Failure, What};
+use crate::cli::{Event, ExitCode, Failure, What};
 use crate::wire::metainfo::{Metainfo, MetainfoError};
 use crate::wire::native::{LookupBy, LookupEntry, Request};
 
@@ -104,6 +104,8 @@ impl Finder {
         match &self.what {
             What::Torrent(path) => cx.submit(Work::ReadTorrent { path: path.clone() }),
             What::Magnet(magnet) if self.with_info => {
+                let title = &self.title;
+                cx.tell(Event::Note(format!("{title}: asking peers what it is")));
                 cx.begin_search(magnet.info_hash, &magnet.peers);
                 let tracker = cx.shell.tracker.addr.as_ref();
                 let tiers = tiers_beside(tracker, &self.tiers);

@@ -26,6 +26,7 @@ mod share;
 mod shell;
 mod status;
 mod summary;
+mod throttle;
 mod torrent;
 mod tracker_client;
 mod tracker_link;

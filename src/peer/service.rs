@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::announce::is_announce_dial;
-use super::errand::{Done, Outcome};
+use super::errand::Done;
 use super::job::{Context, Job, refusal};
 use super::refuser::Refuser;
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
@@ -15,8 +15,9 @@ use super::transfer::{News, Transfer};
 use super::wire_link::Links;
 use crate::base::Time;
 use crate::cli::{self, ExitCode, Failure, Summary};
-use crate::reactor::{Admission, Closed, Command, ConnId, Origin, Outbox, Service, Signal};
-use crate::swarm::Input;
+use crate::reactor::{
+    Admission, Closed, Command, ConnId, Direction, Origin, Outbox, Service, Signal,
+};
 
 /// How long an orderly end may take after the first signal.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
@@ -211,6 +212,10 @@ impl PeerService {
                 self.shell
                     .tracker
                     .ready(Duration::from_millis(u64::from(reply.batch_ms)));
+                self.shell.told_policy(reply.policy);
+                for transfer in self.transfers.iter_mut().flatten() {
+                    transfer.swarm.set_policy(now, self.shell.policy());
+                }
                 self.each_job(now, |job, cx| {
                     if !job.is_over() {
                         job.ready(cx);
@@ -251,7 +256,7 @@ impl PeerService {
                     .flatten()
                     .filter(|t| t.is_member(slot))
                 {
-                    transfer.newcomers(now, members.iter().map(|pushed| pushed.member));
+                    transfer.members_changed(now, self.shell.id, &members);
                 }
             }
             TrackerEvent::Removed { slot } => {
@@ -292,63 +297,9 @@ impl PeerService {
             return self.shell.resolved(now, done.result);
         }
         let at = done.job;
-        let outcome = match (done.result, &mut self.transfers[at]) {
-            (
-                Outcome::Checked {
-                    piece,
-                    buffer,
-                    verdict,
-                },
-                Some(transfer),
-            ) => {
-                let good = matches!(verdict, crate::base::Verdict::Good);
-                transfer.swarm.handle_input(
-                    now,
-                    Input::Checked {
-                        piece,
-                        verdict,
-                        buffer,
-                    },
-                );
-                Outcome::Judged { good }
-            }
-            (Outcome::Verified { piece, verdict }, Some(transfer)) => {
-                let good = matches!(verdict, crate::base::Verdict::Good);
-                let verified = Input::Verified { piece, verdict };
-                transfer.swarm.handle_input(now, verified);
-                Outcome::Judged { good }
-            }
-            (
-                Outcome::Written {
-                    run,
-                    buffer,
-                    result,
-                },
-                Some(transfer),
-            ) => {
-                let written = Input::Written {
-                    run,
-                    buffer,
-                    result,
-                };
-                transfer.swarm.handle_input(now, written);
-                Outcome::Stored
-            }
-            (
-                Outcome::Loaded {
-                    run,
-                    buffer,
-                    result,
-                },
-                Some(transfer),
-            ) => {
-                let ok = result.is_ok();
-                transfer
-                    .swarm
-                    .handle_input(now, Input::Loaded { run, buffer, ok });
-                Outcome::Read(result)
-            }
-            (outcome, _) => outcome,
+        let outcome = match &mut self.transfers[at] {
+            Some(transfer) => transfer.worked(now, done.result),
+            None => done.result,
         };
         self.with_job(now, at, |job, cx| job.done(cx, outcome));
     }
@@ -387,7 +338,7 @@ impl Service for PeerService {
                 Some(dial) => (remote, Some(dial)),
                 None => return Admission::Refuse,
             },
-            Origin::Accepted { remote, .. } => (remote, None),
+            Origin::Accepted { remote } => (remote, None),
         };
         if self
             .links
@@ -529,7 +480,7 @@ impl Service for PeerService {
 
     fn handle_timeout(&mut self, now: Time) {
         self.shell.tracker.client.handle_timeout(now);
-        self.links.expire(now, &mut self.shell);
+        self.links.expire(now, &mut self.transfers, &mut self.shell);
         for transfer in self.transfers.iter_mut().flatten() {
             transfer.handle_timeout(now, &mut self.shell);
         }
@@ -576,6 +527,10 @@ impl Service for PeerService {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    fn budget(&mut self, now: Time, conn: ConnId, direction: Direction) -> usize {
+        self.links.budget(now, conn, direction, &mut self.transfers)
     }
 
     fn poll_command(&mut self) -> Option<Command> {

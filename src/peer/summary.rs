@@ -1,7 +1,5 @@
 //! What the last line of a command says.
 
-use std::net::SocketAddr;
-
 use super::job::Job;
 use super::transfer::Transfer;
 use crate::cli::{PeerTotal, Summary};
@@ -14,13 +12,15 @@ pub(super) fn summary(jobs: &[Job], transfers: &[Option<Transfer>]) -> Summary {
         moved.down_bytes += counts.down_bytes;
         moved.up_bytes += counts.up_bytes;
         moved.hash_fail += counts.hash_fail_count as u32;
-        for account in transfer.swarm.ledger().accounts() {
-            add_total(
-                &mut moved.peers,
-                account.addr,
-                account.down_bytes,
-                account.up_bytes,
-            );
+        let ledger = transfer.swarm.ledger();
+        for account in ledger.accounts() {
+            let total = PeerTotal {
+                addr: account.addr,
+                down_bytes: account.down_bytes,
+                up_bytes: account.up_bytes,
+                is_banned: ledger.is_banned(None, account.addr),
+            };
+            add_total(&mut moved.peers, total);
         }
     }
     jobs.first()
@@ -59,19 +59,16 @@ impl Job {
     }
 }
 
-fn add_total(peers: &mut Vec<PeerTotal>, addr: SocketAddr, down_bytes: u64, up_bytes: u64) {
-    if down_bytes + up_bytes == 0 {
+fn add_total(peers: &mut Vec<PeerTotal>, total: PeerTotal) {
+    if total.down_bytes + total.up_bytes == 0 {
         return;
     }
-    match peers.iter_mut().find(|peer| peer.addr == addr) {
+    match peers.iter_mut().find(|peer| peer.addr == total.addr) {
         Some(peer) => {
-            peer.down_bytes += down_bytes;
-            peer.up_bytes += up_bytes;
+            peer.down_bytes += total.down_bytes;
+            peer.up_bytes += total.up_bytes;
+            peer.is_banned |= total.is_banned;
         }
-        None => peers.push(PeerTotal {
-            addr,
-            down_bytes,
-            up_bytes,
-        }),
+        None => peers.push(total),
     }
 }

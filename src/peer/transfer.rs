@@ -5,19 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::announce::Totals;
-use super::errand::{Files, PieceWork, Work};
+use super::errand::{Files, Outcome, PieceWork, Work};
 use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
-use crate::base::{Bitfield, PieceBuf, Time};
+use crate::base::{Bitfield, PeerId, PieceBuf, Time, Verdict};
 use crate::reactor::{Closed, Command};
 use crate::storage::PartFiles;
-use crate::swarm::{Config, Found, Geometry, Input, Output, Run, Swarm};
+use crate::swarm::{Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
-    BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
-    Role, WANT_MAX,
+    BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member,
+    PeerChange, PushedMember, Request, Role, WANT_MAX,
 };
 
 /// The shortest pause before a busy tracker is asked again.
@@ -123,6 +123,8 @@ impl Transfer {
             OwnedReply::Join(reply) => {
                 self.joining = false;
                 self.slot = Some(reply.slot);
+                let (index, of) = (reply.partition_index, reply.partition_of);
+                self.swarm.set_part(index, of);
                 self.swarm.handle_input(now, Input::Joined { batch });
                 let found: Vec<Found> = reply.members.iter().map(|m| found(&m)).collect();
                 self.swarm.handle_input(now, Input::Found { peers: &found });
@@ -164,9 +166,17 @@ impl Transfer {
             .min()
     }
 
-    /// The tracker told of newcomers.
-    pub(super) fn newcomers(&mut self, now: Time, members: impl Iterator<Item = Member>) {
-        let found: Vec<Found> = members.map(|member| found(&member)).collect();
+    /// The tracker told of newcomers, or which seeds share the pieces among them: of nobody, if each offers all.
+    pub(super) fn members_changed(&mut self, now: Time, id: PeerId, members: &[PushedMember]) {
+        let (joined, seeds): (Vec<&PushedMember>, Vec<_>) = members
+            .iter()
+            .partition(|pushed| pushed.change == PeerChange::Joined);
+        if joined.is_empty() {
+            let ours = seeds.iter().position(|seed| seed.member.peer_id == id);
+            let (index, of) = ours.map_or((0, 1), |index| (index, seeds.len()));
+            return self.swarm.set_part(index as u16, of as u16);
+        }
+        let found: Vec<Found> = joined.iter().map(|pushed| found(&pushed.member)).collect();
         self.swarm
             .handle_input(now, Input::Newcomers { peers: &found });
     }
@@ -230,9 +240,13 @@ impl Transfer {
                 }
                 Output::Broadcast { piece } => self.broadcast(piece, shell, links),
                 Output::Upload { peer } => links.touch(self.job, peer, shell),
-                Output::Check { piece, buffer } => self.check(piece, buffer, shell),
+                Output::Check {
+                    piece,
+                    buffer,
+                    digests,
+                } => self.check(piece, buffer, digests, shell),
                 Output::Write { run, buffer } => self.write(run, buffer, shell),
-                Output::Verify { piece } => self.verify(piece, shell),
+                Output::Verify { piece, digests } => self.verify(piece, digests, shell),
                 Output::Load { run, buffer } => self.load(run, buffer, shell),
                 Output::Connect { addr } => {
                     let tag = links.begin_dial(Dial {
@@ -260,7 +274,7 @@ impl Transfer {
                         shell.ask(self.job, tag::PEERS, request);
                     }
                 }
-                Output::Accuse { addr, piece } => self.accuse(addr, piece, shell),
+                Output::Accuse { addr, piece, proof } => self.accuse(addr, piece, proof, shell),
                 Output::Complete => {
                     let info_len = self.meta.info().len();
                     links.introduce_again(self.job, (&self.swarm, info_len), shell);
@@ -269,13 +283,75 @@ impl Transfer {
                 Output::Failed(error) => self.news.push(News::Unwritten(error)),
             }
         }
+        while let Some(note) = self.swarm.poll_note() {
+            log::trace!("{note}");
+        }
     }
 
-    fn check(&self, piece: u32, buffer: PieceBuf, shell: &mut Shell) {
+    /// A worker is done: what belongs to the swarm goes to it, and what the command is to know comes back.
+    pub(super) fn worked(&mut self, now: Time, outcome: Outcome) -> Outcome {
+        let is_good = |verdict: &Verdict| matches!(verdict, Verdict::Good);
+        let (input, outcome) = match outcome {
+            Outcome::Checked {
+                piece,
+                buffer,
+                verdict,
+                digests,
+            } => {
+                let good = is_good(&verdict);
+                let checked = Input::Checked {
+                    piece,
+                    verdict,
+                    digests,
+                    buffer,
+                };
+                (checked, Outcome::Judged { good })
+            }
+            Outcome::Verified {
+                piece,
+                verdict,
+                digests,
+            } => {
+                let good = is_good(&verdict);
+                let verified = Input::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                };
+                (verified, Outcome::Judged { good })
+            }
+            Outcome::Written {
+                run,
+                buffer,
+                result,
+            } => {
+                let written = Input::Written {
+                    run,
+                    buffer,
+                    result,
+                };
+                (written, Outcome::Stored)
+            }
+            Outcome::Loaded {
+                run,
+                buffer,
+                result,
+            } => {
+                let ok = result.is_ok();
+                (Input::Loaded { run, buffer, ok }, Outcome::Read(result))
+            }
+            other => return other,
+        };
+        self.swarm.handle_input(now, input);
+        outcome
+    }
+
+    fn check(&self, piece: u32, buffer: PieceBuf, digests: Digests, shell: &mut Shell) {
         let work = PieceWork::Check {
             piece,
             buffer,
             expected: self.meta.piece_hash(piece),
+            digests,
             offset: self.swarm.geometry().piece_offset(piece),
             files: self.part_files(),
         };
@@ -292,11 +368,12 @@ impl Transfer {
         shell.submit(self.job, Work::Piece(work));
     }
 
-    fn verify(&self, piece: u32, shell: &mut Shell) {
+    fn verify(&self, piece: u32, digests: Digests, shell: &mut Shell) {
         let work = PieceWork::Verify {
             piece,
             len: self.swarm.geometry().piece_len(piece),
             expected: self.meta.piece_hash(piece),
+            digests,
             offset: self.swarm.geometry().piece_offset(piece),
             files: self.part_files(),
         };
@@ -336,16 +413,29 @@ impl Transfer {
         }
     }
 
-    fn accuse(&mut self, addr: SocketAddr, piece: u32, shell: &mut Shell) {
-        log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
+    /// Says that a peer is banned; the tracker as well, if there is proof.
+    fn accuse(&self, addr: SocketAddr, piece: u32, proof: Proof, shell: &mut Shell) {
+        let (block, evidence, digest) = match proof {
+            Proof::SoleSender => {
+                log::warn!("{addr} sent a corrupt piece ({piece}) and is banned");
+                (0, Evidence::SoleSender, [0; 20])
+            }
+            Proof::Block { block, digest } => {
+                log::warn!("{addr} sent a corrupt block ({block} of piece {piece}) and is banned");
+                (block, Evidence::BlockDigest, digest)
+            }
+            Proof::Record => {
+                return log::warn!("{addr} had a part in too many corrupt pieces and is banned");
+            }
+        };
         if let Some(slot) = self.slot {
             let accusation = BadPeer {
                 slot,
                 addr,
                 piece,
-                block: 0,
-                evidence: Evidence::SoleSender,
-                digest: [0; 20],
+                block,
+                evidence,
+                digest,
             };
             shell.ask(self.job, tag::BAD_PEER, Request::BadPeer(accusation));
         }

@@ -11,8 +11,10 @@ use std::net::SocketAddr;
 use super::extensions::{self, Extensions};
 use super::search::Searches;
 use super::shell::{Dial, Shell};
+use super::throttle::Throttle;
 use super::transfer::Transfer;
 use crate::base::{PeerId, Time};
+use crate::cli::RateLimits;
 use crate::reactor::{Closed, Command, ConnId, Outbox};
 use crate::swarm::{Input, PeerKey, Swarm};
 use crate::wire::extension::Extension;
@@ -69,10 +71,12 @@ pub(super) struct Links {
     header: Vec<u8>,
     /// For jobs without an info dictionary.
     pub searches: Searches,
+    /// What all of them may move.
+    pub(super) throttle: Throttle,
 }
 
 impl Links {
-    pub(super) fn new(id: PeerId, listen_port: u16) -> Self {
+    pub(super) fn new(id: PeerId, listen_port: u16, limits: RateLimits) -> Self {
         Self {
             id,
             listen_port,
@@ -84,6 +88,7 @@ impl Links {
             greeting_count: 0,
             header: Vec::new(),
             searches: Searches::new(listen_port),
+            throttle: Throttle::new(limits),
         }
     }
 
@@ -97,6 +102,7 @@ impl Links {
         shell: &mut Shell,
     ) -> Result<Option<usize>, Closed> {
         let stage = self.link(conn).map(|link| link.stage);
+        self.throttle.down.take(now, conn, bytes.len() as u64);
         if matches!(stage, Some(Stage::Greeting(_)))
             && !self.greet(now, conn, &mut bytes, transfers, shell)?
         {
@@ -190,6 +196,7 @@ impl Links {
         count: usize,
         transfers: &mut [Option<Transfer>],
     ) -> Option<usize> {
+        self.throttle.down.take(now, conn, count as u64);
         let link = self.link_mut(conn)?;
         let Stage::Linked { job, key } = link.stage else {
             return None;
@@ -219,26 +226,31 @@ impl Links {
             shell.commands.push_back(Command::Close(conn, why));
             return;
         }
+        let queued = out.len();
         out.control(&link.out);
         link.out.clear();
         link.out.shrink_to(OUT_BYTES_KEPT);
-        let Stage::Linked { job, key } = link.stage else {
-            return;
+        let linked = match link.stage {
+            Stage::Linked { job, key } => transfers[job].as_mut().zip(Some(key)),
+            _ => None,
         };
-        let Some(transfer) = &mut transfers[job] else {
-            return;
-        };
-        if let Some(extensions) = &mut link.extensions {
+        if let (Some(extensions), Some((transfer, _))) = (&mut link.extensions, &linked) {
             extensions.info.send(transfer.meta.info(), out);
         }
+        let up = &mut self.throttle.up;
+        up.take(now, conn, (out.len() - queued) as u64);
+        let Some((transfer, key)) = linked else {
+            return;
+        };
         let mut header = std::mem::take(&mut self.header);
-        while out.wants_bulk() {
+        while out.wants_bulk() && transfer.swarm.has_upload(key) && up.ask(now, conn) > 0 {
             let Some(upload) = transfer.swarm.next_upload(now, key) else {
                 break;
             };
             let BlockRequest { piece, begin, len } = upload.request;
             header.clear();
             put_piece_header(&mut header, piece, begin, len);
+            up.take(now, conn, header.len() as u64 + u64::from(len));
             out.control(&header);
             out.payload(upload.buf, upload.range);
         }
@@ -258,6 +270,7 @@ impl Links {
             .links
             .get_mut(conn.slot())?
             .take_if(|link| link.conn == conn)?;
+        self.throttle.forget(conn);
         match why {
             Closed::Fault(_) => log::info!("{}: closed: {why}", link.remote),
             _ => log::debug!("{}: closed: {why}", link.remote),
@@ -409,6 +422,19 @@ impl Links {
                 let why = Closed::Local(why);
                 shell.commands.push_back(Command::Close(link.conn, why));
             }
+        }
+    }
+
+    /// Whether it is one of ours.
+    pub(super) fn is_link(&self, conn: ConnId) -> bool {
+        self.link(conn).is_some()
+    }
+
+    /// Of which swarm a conn is which link, if it is one.
+    pub(super) fn linked(&self, conn: ConnId) -> Option<(usize, PeerKey)> {
+        match self.link(conn)?.stage {
+            Stage::Linked { job, key } => Some((job, key)),
+            _ => None,
         }
     }
 

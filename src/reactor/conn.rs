@@ -113,7 +113,7 @@ impl Conn {
     ) -> Moved {
         let mut moved = 0;
         while moved < turn.limits.read_bytes_max {
-            let allowed = service.budget(id, Direction::In);
+            let allowed = service.budget(turn.now, id, Direction::In);
             if allowed == 0 {
                 self.parked_in = true;
                 return Moved::Waits;
@@ -216,7 +216,7 @@ impl Conn {
             if moved >= turn.limits.write_bytes_max {
                 return Moved::CutOff;
             }
-            let allowed = service.budget(id, Direction::Out);
+            let allowed = service.budget(turn.now, id, Direction::Out);
             self.parked_out = allowed == 0;
             if self.parked_out {
                 return Moved::Waits;

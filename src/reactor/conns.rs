@@ -95,6 +95,14 @@ impl Conns {
         }
     }
 
+    /// Has the conn read although no event asked for that.
+    pub(super) fn expect_input(&mut self, id: ConnId) {
+        if let Some(conn) = self.of(id) {
+            conn.readable = true;
+        }
+        self.list_ready(id);
+    }
+
     /// Puts the conn on the ready list if it has something to read, and may.
     pub(super) fn list_ready(&mut self, id: ConnId) {
         if let Some(conn) = self.of(id)

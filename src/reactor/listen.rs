@@ -181,6 +181,8 @@ fn listening_socket_exactly(addr: SocketAddr) -> io::Result<Socket> {
     }
     let socket = socket_for(addr, Type::STREAM, Protocol::TCP)?;
     bind_shared(&socket, addr)?;
+    // What is accepted inherits it (tcp(7)).
+    socket.set_tcp_nodelay(true)?;
     socket.listen(BACKLOG_CONNS)?;
     Ok(socket)
 }
@@ -219,6 +221,14 @@ mod tests {
             let flags = fcntl(&socket, FcntlArg::F_GETFD).expect("fcntl");
             assert_eq!(flags, FdFlag::FD_CLOEXEC.bits(), "{addr}");
         }
+    }
+
+    #[test]
+    fn what_is_accepted_sends_small_things_at_once() {
+        let listener = Listener::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let _client = std::net::TcpStream::connect(listener.local).expect("a conn");
+        let (accepted, _) = listener.socket.accept().expect("waiting");
+        assert!(accepted.nodelay().expect("getsockopt"));
     }
 
     #[test]

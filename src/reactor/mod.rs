@@ -2,6 +2,7 @@
 //!
 //! One turn is nine phases, always in this order: wait; read the clock; mark what is ready; accept; read the ready conns, each
 //! up to a budget; completions; timers, in every turn in which one is due; commands, then output of the dirty conns; closing.
+//! A conn is read in the turn that accepts it, and registered at the end of that turn if it stays.
 //!
 //! Invariants:
 //! 1. The poll is edge-triggered, so an edge is remembered until the system call says that nothing is left. What a budget
@@ -76,6 +77,8 @@ pub struct Reactor {
     datagrams: Vec<Datagrams>,
     outgoing: Outgoing,
     conns: Conns,
+    /// Conns that were accepted in this turn, of which the poll does not know yet.
+    fresh: Vec<ConnId>,
     dial_deadlines: DialDeadlines,
     /// Dials that failed at once; the service is told at the end of the turn.
     failed_dials: Vec<FailedDial>,
@@ -121,6 +124,7 @@ impl Reactor {
             datagrams: Vec::new(),
             outgoing: Outgoing::default(),
             conns: Conns::default(),
+            fresh: Vec::new(),
             dial_deadlines: DialDeadlines::default(),
             failed_dials: Vec::new(),
             spares: Spares::default(),
@@ -260,6 +264,7 @@ impl Reactor {
         self.timers(service)?;
         self.commands(service);
         self.flush(service);
+        self.welcome();
         self.close(service);
         Ok(())
     }
@@ -333,28 +338,36 @@ impl Reactor {
         }
     }
 
-    /// Offers an accepted conn to the service.
+    /// Offers an accepted conn to the service, and has it read in this turn: who connects has most often asked already,
+    /// and may be answered and gone before the poll need ever hear of the conn.
     fn admit<V: Service>(&mut self, service: &mut V, stream: TcpStream, remote: SocketAddr) {
-        let Ok(local) = stream.local_addr() else {
-            return;
-        };
         let from = Origin::Accepted {
             remote: canonical(remote),
-            local: canonical(local),
         };
         let id = self.conns.next_id();
         if service.opened(self.turn_now, id, from) == Admission::Refuse {
             return;
         }
         self.conns.insert(stream, None);
-        if let Err(error) = self.register(id) {
-            self.conns.doom(id, Closed::Failed(error));
+        self.conns.expect_input(id);
+        self.fresh.push(id);
+    }
+
+    /// Makes the accepted conns that stay known to the poll, which then tells of whatever has come meanwhile.
+    fn welcome(&mut self) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for id in fresh.drain(..) {
+            if self.conns.of(id).is_some_and(|conn| !conn.doomed)
+                && let Err(error) = self.register(id)
+            {
+                self.conns.doom(id, Closed::Failed(error));
+            }
         }
+        self.fresh = fresh;
     }
 
     fn register(&mut self, id: ConnId) -> io::Result<()> {
-        let conn = self.conns.of(id).expect("it was just inserted");
-        conn.stream.set_nodelay(true)?;
+        let conn = self.conns.of(id).expect("it is there");
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
@@ -483,7 +496,8 @@ impl Reactor {
             self.failed_dials.push(FailedDial { dial, error });
             return;
         }
-        match TcpStream::connect(dial.addr) {
+        let connecting = TcpStream::connect(dial.addr);
+        match connecting.and_then(|stream| stream.set_nodelay(true).map(|()| stream)) {
             Ok(stream) => {
                 let id = self.conns.insert(stream, Some(dial));
                 self.dial_deadlines
@@ -544,14 +558,10 @@ impl Reactor {
 
     /// Closes the socket of a conn and frees its slot, which gives parked listeners a new chance.
     fn release(&mut self, id: ConnId) {
-        let Some(mut conn) = self.conns.remove(id) else {
+        // Closing the socket takes it out of the poll: it has no other descriptor.
+        if self.conns.remove(id).is_none() {
             return;
-        };
-        // It fails only for a socket that was never registered.
-        if let Err(error) = self.poll.registry().deregister(&mut conn.stream) {
-            log::debug!("cannot deregister a socket: {error}");
         }
-        drop(conn);
         for listener in &mut self.listeners {
             listener.resume();
         }

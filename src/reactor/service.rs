@@ -30,12 +30,10 @@ impl ConnId {
 /// How a conn came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody connected to the listener that is bound to `local`.
+    /// Somebody connected to a listener.
     Accepted {
         /// The other end.
         remote: SocketAddr,
-        /// Our end of this conn.
-        local: SocketAddr,
     },
     /// We connected, as [`Command::Connect`] with this `tag` asked.
     Dialled {
@@ -180,7 +178,7 @@ pub trait Service {
     fn poll_timeout(&self) -> Option<Time>;
 
     /// Bytes that may move on this conn at once. 0 parks that direction until [`Command::Resume`].
-    fn budget(&self, _conn: ConnId, _direction: Direction) -> usize {
+    fn budget(&mut self, _now: Time, _conn: ConnId, _direction: Direction) -> usize {
         usize::MAX
     }
 

@@ -4,14 +4,14 @@
 //! from one address cannot touch the member of another, whatever peer id it gives, so none is kept. Of a foreign member
 //! only is known whether it holds everything.
 //!
-//! One or two members of IPv4 lie in place, which is all that most contents ever have; more of them, and those of IPv6,
-//! in tables.
+//! Those of IPv4 are in a list that takes as little memory as their number allows, those of IPv6 in a table.
 //!
-//! Invariants (`check`): those of the tables; in place, no address and port twice, and nothing while there are tables.
+//! Invariants (`check`): those of the two; there is no empty table.
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::rows::{Flags, Foreigner, Row, Row4, Row6, Spread, is_over};
+use super::list::List;
+use super::rows::{Flags, Foreigner, Row, Row4, Row6, Spread};
 use super::table::Table;
 use crate::base::Rng;
 
@@ -21,8 +21,6 @@ pub const FOREIGN_PER_SWARM_MAX: usize = 65_535;
 pub const FOREIGN_PER_IP_MAX: usize = 1024;
 /// Rows that one choice looks at, whatever it finds.
 const LOOKED_AT_MAX: usize = 1024;
-/// Members that lie in place.
-const IN_PLACE: usize = 2;
 
 /// What is wanted of a choice.
 #[derive(Clone, Copy, Debug)]
@@ -53,51 +51,30 @@ pub(super) trait Chooser {
 /// All foreign members of one content.
 #[derive(Debug, Default)]
 pub(super) struct Foreigners {
-    in_place: [Row4; IN_PLACE],
-    tables: Option<Box<Tables>>,
+    v4: List,
+    v6: Option<Box<Table<Row6>>>,
     /// The second since which there has always been a member.
     began_s: u32,
     downloads: u32,
 }
 
-#[derive(Debug, Default)]
-struct Tables {
-    v4: Table<Row4>,
-    v6: Option<Box<Table<Row6>>>,
-}
+impl Foreigners {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.v4.len() + self.v6_len()
+    }
 
-impl Tables {
+    /// How many hold everything.
+    pub(super) fn seed_count(&self) -> usize {
+        self.v4.seeds() + self.v6_seeds()
+    }
+
     fn v6_len(&self) -> usize {
         self.v6.as_ref().map_or(0, |table| table.len())
     }
 
     fn v6_seeds(&self) -> usize {
         self.v6.as_ref().map_or(0, |table| table.seeds())
-    }
-}
-
-impl Foreigners {
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        match &self.tables {
-            Some(tables) => tables.v4.len() + tables.v6_len(),
-            None => self.rows_in_place().count(),
-        }
-    }
-
-    /// How many hold everything.
-    pub(super) fn seed_count(&self) -> usize {
-        match &self.tables {
-            Some(tables) => tables.v4.seeds() + tables.v6_seeds(),
-            None => self
-                .rows_in_place()
-                .filter(|row| row.flags().is_seed())
-                .count(),
-        }
-    }
-
-    fn rows_in_place(&self) -> impl Iterator<Item = Row4> {
-        self.in_place.into_iter().filter(|row| !row.is_empty())
     }
 
     /// The second since which there has always been a member.
@@ -115,40 +92,28 @@ impl Foreigners {
         self.downloads = self.downloads.saturating_add(more);
     }
 
-    /// The member at this address.
-    pub(super) fn find(&self, addr: SocketAddr, spread: Spread) -> Option<Foreigner> {
+    /// The place of an address in the rows of its family.
+    fn place(&self, addr: SocketAddr, spread: Spread) -> Option<usize> {
         let port = addr.port();
-        match (addr.ip(), &self.tables) {
-            (IpAddr::V4(ip), None) => {
-                let key = Row4::key_of(ip.octets(), port);
-                let mut rows = self.rows_in_place();
-                rows.find(|row| row.key() == key).map(Row::foreigner)
+        match addr.ip() {
+            IpAddr::V4(ip) => {
+                let ip = ip.octets();
+                self.v4.find(Row4::key_of(ip, port), ip, spread)
             }
-            (IpAddr::V4(ip), Some(tables)) => {
-                let (table, ip) = (&tables.v4, ip.octets());
-                let place = table.find(Row4::key_of(ip, port), ip, spread)?;
-                Some(table.at(place).foreigner())
-            }
-            (IpAddr::V6(ip), tables) => {
-                let (table, ip) = (tables.as_ref()?.v6.as_ref()?, ip.octets());
-                let place = table.find(Row6::key_of(ip, port), ip, spread)?;
-                Some(table.at(place).foreigner())
+            IpAddr::V6(ip) => {
+                let ip = ip.octets();
+                let table = self.v6.as_ref()?;
+                table.find(Row6::key_of(ip, port), ip, spread)
             }
         }
     }
 
     /// How many members there are at this address.
     pub(super) fn count_of(&self, ip: IpAddr, spread: Spread) -> usize {
-        match (ip, &self.tables) {
-            (IpAddr::V4(ip), None) => {
-                let rows = self.rows_in_place();
-                rows.filter(|row| row.ip() == ip.octets()).count()
-            }
-            (IpAddr::V4(ip), Some(tables)) => tables.v4.count_of(ip.octets(), spread),
-            (IpAddr::V6(ip), tables) => {
-                let table = tables.as_ref().and_then(|tables| tables.v6.as_ref());
-                table.map_or(0, |table| table.count_of(ip.octets(), spread))
-            }
+        match (ip, &self.v6) {
+            (IpAddr::V4(ip), _) => self.v4.count_of(ip.octets(), spread),
+            (IpAddr::V6(ip), Some(table)) => table.count_of(ip.octets(), spread),
+            (IpAddr::V6(_), None) => 0,
         }
     }
 
@@ -159,21 +124,19 @@ impl Foreigners {
         until: u8,
         spread: Spread,
     ) -> Option<Foreigner> {
-        match (member.addr.ip(), &mut self.tables) {
-            (IpAddr::V4(ip), None) => {
+        let place = self.place(member.addr, spread)?;
+        match (member.addr.ip(), &mut self.v6) {
+            (IpAddr::V4(ip), _) => {
+                let before = self.v4.at(place);
                 let row = Row4::new(ip.octets(), &member, until);
-                let mut places = self.in_place.iter_mut();
-                let place = places.find(|other| other.key() == row.key())?;
-                Some(std::mem::replace(place, row).foreigner())
+                self.v4.replace(place, row, spread);
+                Some(before.foreigner())
             }
-            (IpAddr::V4(ip), Some(tables)) => renew_row(
-                &mut tables.v4,
-                Row4::new(ip.octets(), &member, until),
-                spread,
-            ),
-            (IpAddr::V6(ip), tables) => {
-                let table = tables.as_mut()?.v6.as_mut()?;
-                renew_row(table, Row6::new(ip.octets(), &member, until), spread)
+            (IpAddr::V6(ip), table) => {
+                let table = table.as_mut()?;
+                let before = table.at(place);
+                table.replace(place, Row6::new(ip.octets(), &member, until), spread);
+                Some(before.foreigner())
             }
         }
     }
@@ -186,104 +149,55 @@ impl Foreigners {
         match member.addr.ip() {
             IpAddr::V4(ip) => {
                 let row = Row4::new(ip.octets(), &member, until);
-                let free = self.in_place.iter_mut().find(|place| place.is_empty());
-                match free.filter(|_| self.tables.is_none()) {
-                    Some(place) => *place = row,
-                    None => self.tables(spread).v4.insert(row, spread),
-                }
+                self.v4.insert(row, spread);
             }
             IpAddr::V6(ip) => {
-                let table = self.tables(spread).v6.get_or_insert_default();
-                table.insert(Row6::new(ip.octets(), &member, until), spread);
+                let row = Row6::new(ip.octets(), &member, until);
+                self.v6.get_or_insert_default().insert(row, spread);
             }
         }
-    }
-
-    /// The tables, to which what lies in place is moved.
-    fn tables(&mut self, spread: Spread) -> &mut Tables {
-        let in_place = std::mem::take(&mut self.in_place);
-        let tables = self.tables.get_or_insert_default();
-        for row in in_place.into_iter().filter(|row| !row.is_empty()) {
-            tables.v4.insert(row, spread);
-        }
-        tables
     }
 
     /// Removes the member at this address, and says what it was.
     pub(super) fn remove(&mut self, addr: SocketAddr, spread: Spread) -> Option<Foreigner> {
-        let before = self.find(addr, spread)?;
-        let port = addr.port();
-        match (addr.ip(), &mut self.tables) {
-            (IpAddr::V4(ip), None) => {
-                let key = Row4::key_of(ip.octets(), port);
-                self.keep_in_place(|row| row.key() != key);
+        let place = self.place(addr, spread)?;
+        let before = match (addr, &mut self.v6) {
+            (SocketAddr::V4(_), _) => {
+                let before = self.v4.at(place).foreigner();
+                self.v4.remove(place, spread);
+                before
             }
-            (IpAddr::V4(ip), Some(tables)) => {
-                let (table, ip) = (&mut tables.v4, ip.octets());
-                if let Some(place) = table.find(Row4::key_of(ip, port), ip, spread) {
-                    table.remove(place, spread);
-                }
+            (SocketAddr::V6(_), table) => {
+                let table = table.as_mut()?;
+                let before = table.at(place).foreigner();
+                table.remove(place, spread);
+                before
             }
-            (IpAddr::V6(ip), tables) => {
-                let table = tables.as_mut().and_then(|tables| tables.v6.as_mut());
-                let ip = ip.octets();
-                if let Some(table) = table
-                    && let Some(place) = table.find(Row6::key_of(ip, port), ip, spread)
-                {
-                    table.remove(place, spread);
-                }
-            }
-        }
+        };
         self.settle();
         Some(before)
     }
 
     /// Forgets those whose time is over at the tick `now`.
     pub(super) fn expire(&mut self, now: u8, spread: Spread) {
-        match &mut self.tables {
-            None => self.keep_in_place(|row| !is_over(row.until(), now)),
-            Some(tables) => {
-                tables.v4.expire(now, spread);
-                if let Some(table) = &mut tables.v6 {
-                    table.expire(now, spread);
-                }
-                self.settle();
-            }
+        self.v4.expire(now, spread);
+        if let Some(table) = &mut self.v6 {
+            table.expire(now, spread);
         }
+        self.settle();
     }
 
-    fn keep_in_place(&mut self, stays: impl Fn(Row4) -> bool) {
-        for place in &mut self.in_place {
-            if !stays(*place) {
-                *place = Row4::default();
-            }
-        }
-    }
-
-    /// Gives back tables that are empty, and takes the last row in place.
     fn settle(&mut self) {
-        let Some(tables) = &mut self.tables else {
-            return;
-        };
-        if tables.v6_len() == 0 {
-            tables.v6 = None;
-            if tables.v4.len() < IN_PLACE {
-                let rows = self.in_place.iter_mut().zip(tables.v4.rows());
-                rows.for_each(|(place, row)| *place = row);
-                self.tables = None;
-            }
+        if self.v6_len() == 0 {
+            self.v6 = None;
         }
     }
 
     /// The members from the one at `place` on, in an order that lasts until one comes or goes.
     pub(super) fn starting_at(&self, place: usize) -> impl Iterator<Item = (usize, Foreigner)> {
-        let tables = self.tables.as_deref().into_iter();
-        let in_tables = tables.flat_map(|tables| {
-            let v6 = tables.v6.as_deref().into_iter();
-            let v6 = v6.flat_map(|table| table.rows().map(Row::foreigner));
-            tables.v4.rows().map(Row::foreigner).chain(v6)
-        });
-        let all = self.rows_in_place().map(Row::foreigner).chain(in_tables);
+        let v6 = self.v6.iter().flat_map(|table| table.rows());
+        let v6 = v6.map(Row::foreigner);
+        let all = self.v4.rows().map(Row::foreigner).chain(v6);
         all.enumerate().skip(place)
     }
 
@@ -294,13 +208,9 @@ impl Foreigners {
         rng: &mut Rng,
         chooser: &mut impl Chooser,
     ) -> usize {
-        let Some(tables) = &self.tables else {
-            let take = |row: &Row4| want.takes(row.flags(), false) && chooser.take_v4(*row);
-            return self.rows_in_place().filter(take).take(want.count).count();
-        };
         let families = [want.scopes[0] != 0, want.scopes[1] != 0];
         let [mut seeds, mut others] =
-            [true, false].map(|of_seeds| Walk::new(tables, of_seeds, families, rng));
+            [true, false].map(|of_seeds| Walk::new(self, of_seeds, families, rng));
         let mut taken = 0;
         if !want.only_fetching {
             let share = (want.count * seeds.len).div_ceil((seeds.len + others.len).max(1));
@@ -316,31 +226,17 @@ impl Foreigners {
 
     /// Asserts the invariants.
     pub(super) fn check(&self, spread: Spread) {
-        if let Some(tables) = &self.tables {
-            tables.v4.check(spread);
-            assert!(tables.v6_len() > 0 || tables.v4.len() >= IN_PLACE);
-            assert!(tables.v6.as_ref().is_none_or(|table| table.len() > 0));
-            if let Some(table) = &tables.v6 {
-                table.check(spread);
-            }
-            assert!(self.in_place.iter().all(|row| row.is_empty()));
+        self.v4.check(spread);
+        if let Some(table) = &self.v6 {
+            table.check(spread);
+            assert!(table.len() > 0);
         }
-        let [one, other] = &self.in_place;
-        assert!(one.key() != other.key() || one.is_empty());
     }
-}
-
-/// Replaces the row of this key; what it was before, if there was one.
-fn renew_row<R: Row>(table: &mut Table<R>, row: R, spread: Spread) -> Option<Foreigner> {
-    let place = table.find(row.key(), row.ip(), spread)?;
-    let before = table.at(place);
-    table.replace(place, row, spread);
-    Some(before.foreigner())
 }
 
 /// A walk over the seeds, or over the others, of both families: once around, from a random place.
 struct Walk<'a> {
-    tables: &'a Tables,
+    members: &'a Foreigners,
     /// First place and number of rows, of IPv4 and of IPv6.
     v4: (usize, usize),
     v6: (usize, usize),
@@ -350,17 +246,17 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(tables: &'a Tables, of_seeds: bool, families: [bool; 2], rng: &mut Rng) -> Self {
+    fn new(members: &'a Foreigners, of_seeds: bool, families: [bool; 2], rng: &mut Rng) -> Self {
         let part = |len: usize, seeds: usize, is_used| match (is_used, of_seeds) {
             (false, _) => (0, 0),
             (true, true) => (0, seeds),
             (true, false) => (seeds, len - seeds),
         };
-        let v4 = part(tables.v4.len(), tables.v4.seeds(), families[0]);
-        let v6 = part(tables.v6_len(), tables.v6_seeds(), families[1]);
+        let v4 = part(members.v4.len(), members.v4.seeds(), families[0]);
+        let v6 = part(members.v6_len(), members.v6_seeds(), families[1]);
         let len = v4.1 + v6.1;
         Self {
-            tables,
+            members,
             v4,
             v6,
             len,
@@ -393,10 +289,10 @@ impl<'a> Walk<'a> {
                 *taken < count
             };
             if in_v4 {
-                self.tables.v4.each(first, last, |row| {
+                self.members.v4.each(first, last, |row| {
                     look(want.takes(row.flags(), false) && chooser.take_v4(row))
                 });
-            } else if let Some(table) = &self.tables.v6 {
+            } else if let Some(table) = &self.members.v6 {
                 table.each(first, last, |row| {
                     look(want.takes(row.flags(), true) && chooser.take_v6(row))
                 });
@@ -507,7 +403,12 @@ mod tests {
                 }
                 ours.check(spread());
                 let found = map.get(&addr).map(|(member, _)| *member);
-                assert_eq!(ours.find(addr, spread()), found, "seed {seed}");
+                let member = |place: usize| match addr {
+                    SocketAddr::V4(_) => ours.v4.at(place).foreigner(),
+                    SocketAddr::V6(_) => ours.v6.as_ref().expect("of IPv6").at(place).foreigner(),
+                };
+                let place = ours.place(addr, spread());
+                assert_eq!(place.map(member), found, "seed {seed}");
                 let of_ip = map.keys().filter(|key| key.ip() == addr.ip()).count();
                 assert_eq!(ours.count_of(addr.ip(), spread()), of_ip, "seed {seed}");
                 assert_eq!(ours.len(), map.len());

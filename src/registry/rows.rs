@@ -112,6 +112,16 @@ impl Row4 {
         self.0.to_be_bytes()
     }
 
+    /// A number in the place of a row.
+    pub(super) fn of_number(number: usize) -> Self {
+        Self(number as u64)
+    }
+
+    /// The number that stands in the place of a row.
+    pub(super) fn number(self) -> usize {
+        self.0 as usize
+    }
+
     /// Whether it is no member.
     pub(super) fn is_empty(self) -> bool {
         self.0 == 0

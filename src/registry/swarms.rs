@@ -1,7 +1,7 @@
 //! The swarms of foreign members, found by the hash of their content.
 //!
 //! Owns one entry for each content that is registered or has foreign members, and the index in which it is found. A
-//! content of one member takes 56 bytes here and 10 to 15 in the index. Entries stay where they are until they are
+//! content of one member takes 64 bytes here and 10 to 15 in the index. Entries stay where they are until they are
 //! removed, so that a sweep can go on where it stopped.
 //!
 //! Invariants (`check`): the index names the place of every used entry once, where a search for its hash comes by; no
@@ -29,7 +29,7 @@ pub(super) struct Swarm {
 /// Stands in a place that no content has.
 const UNUSED: Serial = Serial::MAX;
 
-const _: () = assert!(size_of::<Swarm>() == 56);
+const _: () = assert!(size_of::<Swarm>() == 64);
 
 impl Swarm {
     fn new(hash: InfoHash) -> Self {

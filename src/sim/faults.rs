@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::network::Side;
+use super::trace::Name;
 use super::{Event, Simulation};
 
+/// How often nodes may be lost.
+const LOSSES_EVERY: Duration = Duration::from_secs(1);
 /// How long a crashed node is away, at least.
 const AWAY_TIME_MIN: Duration = Duration::from_millis(500);
 
@@ -23,6 +26,23 @@ impl Simulation {
             let after = self.random_within(self.scenario.fault_span);
             self.schedule(after, Event::Crash);
         }
+        if self.scenario.loss_percent_per_minute > 0 {
+            self.schedule(LOSSES_EVERY, Event::Losses);
+        }
+    }
+
+    /// Each node that fetches is lost with the probability that falls to a second.
+    pub(super) fn lose_some(&mut self) {
+        for node in self.scenario.first_getter()..self.nodes.len() {
+            let is_hit = self.rng.below(60 * 100) < self.scenario.loss_percent_per_minute;
+            let is_fetching = self.nodes[node].is_up && self.nodes[node].completed_at.is_none();
+            if is_hit && is_fetching {
+                self.stop(node);
+                self.outcome.is_lost[node] = true;
+                self.unfinished_count -= 1;
+            }
+        }
+        self.schedule(LOSSES_EVERY, Event::Losses);
     }
 
     /// A conn that carries a link and was not struck yet.
@@ -41,6 +61,7 @@ impl Simulation {
                 Side::Acceptor
             };
             let end = *self.conns[conn].end(side);
+            self.tell(end.node, format_args!("loses a conn, which is cut"));
             self.close(conn, side);
             let peer = end.key.expect("only conns with links are struck");
             self.input(end.node, crate::swarm::Input::Disconnected { peer });
@@ -50,6 +71,12 @@ impl Simulation {
     pub(super) fn silence_one(&mut self) {
         if let Some(conn) = self.some_conn() {
             self.conns[conn].is_silent = true;
+            let [one, other] =
+                [Side::Dialler, Side::Acceptor].map(|side| self.conns[conn].end(side).node);
+            self.tell(
+                one,
+                format_args!("hears nothing any more of {}, nor it of it", Name(other)),
+            );
         }
     }
 

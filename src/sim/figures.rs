@@ -24,10 +24,7 @@ pub struct Figures {
 impl Figures {
     /// The figures of `outcome`, in which every getter must have got everything.
     pub fn of(scenario: &Scenario, outcome: &Outcome) -> Self {
-        let times: Vec<f64> = outcome.completed_at[scenario.first_getter()..]
-            .iter()
-            .map(|at| at.expect("every getter has everything").as_secs_f64())
-            .collect();
+        let times = outcome.times(scenario.first_getter()..scenario.node_count());
         let count = times.len() as f64;
         let (sum, squares) = (
             times.iter().sum::<f64>(),
@@ -56,25 +53,23 @@ impl Figures {
 }
 
 impl Scenario {
-    /// What all uplinks together carry, in bytes per second.
+    /// What all uplinks together carry, in bytes per second; free riders have none.
     pub fn uplinks_bytes_per_second(&self) -> f64 {
-        let up = self.up_bytes_per_second as f64;
-        let whole = self.node_count() - self.slow_count;
-        up * whole as f64 + up / 10.0 * self.slow_count as f64
+        let nodes = 0..self.node_count() - self.free_rider_count;
+        nodes.map(|node| self.uplink_of(node)).sum::<u64>() as f64
     }
 
     /// No schedule is faster than this (Kumar and Ross 2006): some seed must send a whole copy, every getter must take one
     /// in, and all uplinks together must bring forth as many copies as there are getters. Poisoners do not count.
     pub fn bound(&self) -> Duration {
         let total = self.total_len as f64;
-        let up = self.up_bytes_per_second as f64;
-        let sent_once = total / (up * self.seed_count as f64);
-        let uplinks = self.uplinks_bytes_per_second() - up * self.poisoner_count as f64;
+        let sent_once = total / (self.uplink_of(0) * self.seed_count as u64) as f64;
+        let poisoned = self.up_bytes_per_second * self.poisoner_count as u64;
+        let uplinks = self.uplinks_bytes_per_second() - poisoned as f64;
         let shared = total * self.getter_count as f64 / uplinks;
-        let taken_in = match self.down_bytes_per_second {
-            Some(down) => total / down as f64,
-            None => 0.0,
-        };
+        let narrowest = [self.down_bytes_per_second, self.rack_bytes_per_second()];
+        let narrow = narrowest.into_iter().flatten().min();
+        let taken_in = narrow.map_or(0.0, |rate| total / rate as f64);
         Duration::from_secs_f64(shared.max(sent_once).max(taken_in))
     }
 

@@ -11,14 +11,20 @@
 //! 3. a node sends one block at a time, at the rate of its uplink;
 //! 4. a crashed node's timers, workers and conns are dead: what was scheduled for them misses.
 
+mod encoded;
 mod faults;
 mod figures;
 mod network;
 mod node;
+mod outcome;
+mod paths;
 mod queue;
 mod scenario;
+mod trace;
 mod tracker;
 mod verdict;
+mod watch;
+mod workers;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -28,8 +34,11 @@ use crate::swarm::Run;
 pub use figures::Figures;
 use network::{Conn, Side, Wire};
 use node::Node;
+pub use outcome::{Life, Outcome};
+use paths::Racks;
 use queue::{Queue, Scheduled};
-pub use scenario::{Life, Outcome, Scenario};
+pub use scenario::Scenario;
+use trace::Trace;
 use tracker::{Answer, Question, Tracker};
 
 /// Something that will happen.
@@ -84,6 +93,8 @@ enum Event {
     Silence,
     /// One node that fetches crashes, and comes back.
     Crash,
+    /// Some nodes that fetch are lost, maybe.
+    Losses,
     /// A node that has everything leaves.
     Leave { node: usize },
 }
@@ -101,7 +112,9 @@ pub struct Simulation {
     block_count: u64,
     /// Long blocks that were cut short: their ends never arrive.
     cut_blocks: BTreeSet<u64>,
+    racks: Racks,
     tracker: Tracker,
+    trace: Trace,
     outcome: Outcome,
     /// Nodes that never had everything.
     unfinished_count: usize,
@@ -115,37 +128,50 @@ const EVENTS_MAX: u64 = 200_000_000;
 impl Simulation {
     /// Runs `scenario` to its end, and judges what must hold in every run.
     pub fn run(scenario: &Scenario) -> Outcome {
-        let mut simulation = Self::new(scenario.clone());
-        while let Some(Scheduled { at, event, .. }) = simulation.queue.pop() {
-            simulation.now = at;
-            if simulation.is_over() {
-                break;
-            }
-            simulation.outcome.event_count += 1;
-            assert!(simulation.outcome.event_count < EVENTS_MAX, "it never ends");
-            simulation.fold(at.as_nanos());
-            simulation.happen(event);
-        }
-        simulation.conclude()
+        Self::new(scenario.clone(), Trace::off()).play()
     }
 
-    fn new(scenario: Scenario) -> Self {
+    /// The same, and each line of an account of it goes to `listener`: when, who, what, why.
+    pub fn run_traced(scenario: &Scenario, listener: impl FnMut(&str) + 'static) -> Outcome {
+        let mut simulation = Self::new(scenario.clone(), Trace::to(Box::new(listener)));
+        simulation.tell_cast();
+        simulation.play()
+    }
+
+    fn play(mut self) -> Outcome {
+        while let Some(Scheduled { at, event, .. }) = self.queue.pop() {
+            self.now = at;
+            if self.is_over() {
+                break;
+            }
+            self.outcome.event_count += 1;
+            assert!(self.outcome.event_count < EVENTS_MAX, "it never ends");
+            self.fold(at.as_nanos());
+            self.happen(event);
+        }
+        self.conclude()
+    }
+
+    fn new(scenario: Scenario, trace: Trace) -> Self {
+        scenario.check();
         let mut rng = Rng::new(scenario.seed);
         let nodes: Vec<Node> = (0..scenario.node_count())
-            .map(|index| Node::new(index, &scenario, &mut rng))
+            .map(|index| Node::new(index, &scenario, &mut rng, trace.is_on()))
             .collect();
         let tracker = Tracker::new(&scenario);
         let mut simulation = Self {
             rng,
             now: Time::ZERO,
             queue: Queue::new(),
-            outcome: Outcome::new(nodes.len()),
+            outcome: Outcome::new(nodes.len(), scenario.rack_count),
             unfinished_count: nodes.len(),
             nodes,
             conns: Vec::new(),
             block_count: 0,
             cut_blocks: BTreeSet::new(),
+            racks: Racks::new(&scenario),
             tracker,
+            trace,
             finished_at: None,
             scenario,
         };
@@ -229,6 +255,7 @@ impl Simulation {
             Event::Reset => self.reset_one(),
             Event::Silence => self.silence_one(),
             Event::Crash => self.crash_one(),
+            Event::Losses => self.lose_some(),
             Event::Leave { node } => self.stop(node),
         }
     }

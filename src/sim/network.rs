@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::encoded::Decoders;
+use super::trace::Name;
 use super::{Event, Simulation};
 use crate::base::{PeerId, Time};
 use crate::swarm::{Hello, Input, PeerKey, Reason};
@@ -10,9 +12,6 @@ use crate::wire::peer::{BlockRequest, Message};
 
 /// How long a dial may take, handshakes included.
 const DIAL_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Payload that a conn takes before its other side has taken it in.
-const CONN_BYTES_MAX: u32 = 256 << 10;
 
 /// One of the two sides of a conn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +89,20 @@ pub(super) struct End {
     /// When the last thing sent to this side arrives: nothing arrives before it.
     arrives_at: Time,
     /// Payload bytes on their way to this side.
-    in_flight_bytes: u32,
+    pub in_flight_bytes: u32,
+    /// What the conn carries to this side, in bytes per second, if it is slow, and when that is free again.
+    pub slow_bytes_per_second: Option<u64>,
+    pub conn_free_at: Time,
 }
 
 /// A conn.
 #[derive(Debug)]
 pub(super) struct Conn {
     ends: [End; 2],
-    latency: Duration,
+    pub latency: Duration,
     pub is_silent: bool,
+    /// Where everything is encoded: what decodes it.
+    pub decoders: Option<Box<Decoders>>,
 }
 
 impl Conn {
@@ -106,7 +110,7 @@ impl Conn {
         &self.ends[side as usize]
     }
 
-    fn end_mut(&mut self, side: Side) -> &mut End {
+    pub(super) fn end_mut(&mut self, side: Side) -> &mut End {
         &mut self.ends[side as usize]
     }
 
@@ -116,13 +120,21 @@ impl Conn {
     }
 }
 
+/// Where a node listens: those of one rack share a prefix.
+pub(super) fn addr_of(node: usize, rack: usize) -> SocketAddr {
+    let number = u16::try_from(node + 1).expect("fewer than 65,536 nodes");
+    let rack = u8::try_from(rack).expect("fewer than 256 racks");
+    let [high, low] = number.to_be_bytes();
+    ([10, rack, high, low], 6881).into()
+}
+
 /// The node that listens at `addr`.
 pub(super) fn node_at(addr: SocketAddr) -> usize {
     let IpAddr::V4(ip) = addr.ip() else {
         panic!("nobody was ever named at {addr}");
     };
-    let [_, a, b, c] = ip.octets();
-    u32::from_be_bytes([0, a, b, c]) as usize - 1
+    let [_, _, high, low] = ip.octets();
+    usize::from(u16::from_be_bytes([high, low])) - 1
 }
 
 impl Simulation {
@@ -130,19 +142,29 @@ impl Simulation {
     pub(super) fn dial(&mut self, node: usize, addr: SocketAddr) {
         let other = node_at(addr);
         let latency = self.scenario.latency + self.random_within(self.scenario.latency_jitter);
+        let one_in = self.scenario.slow_link_one_in;
+        let is_slow = one_in > 0 && self.rng.below(one_in) == 0;
+        let slow_bytes_per_second = is_slow.then_some(self.scenario.up_bytes_per_second / 10);
         let end = |node| End {
             node,
             key: None,
             is_open: true,
             arrives_at: Time::ZERO,
             in_flight_bytes: 0,
+            slow_bytes_per_second,
+            conn_free_at: Time::ZERO,
         };
         let conn = self.conns.len();
+        let pieces = self.scenario.geometry().piece_count();
         self.outcome.dial_count += 1;
         self.conns.push(Conn {
             ends: [end(node), end(other)],
             latency,
             is_silent: false,
+            decoders: self
+                .scenario
+                .is_encoded
+                .then(|| Decoders::new(pieces).into()),
         });
         self.conns[conn].end_mut(Side::Acceptor).is_open = false;
         self.schedule(latency * 2, Event::Opened { conn });
@@ -187,52 +209,6 @@ impl Simulation {
         self.send_at(self.now, conn, from, what);
     }
 
-    /// Whether a conn takes no more payload for a side whose downlink has not taken in what is on its way.
-    pub(super) fn is_full(&self, conn: usize, to: Side) -> bool {
-        let limited = self.scenario.down_bytes_per_second.is_some();
-        limited && self.conns[conn].end(to).in_flight_bytes >= CONN_BYTES_MAX
-    }
-
-    /// Sends a block that leaves the node at `leaves_at`, and arrives when the downlink of the other side has taken it in.
-    pub(super) fn send_block(
-        &mut self,
-        leaves_at: Time,
-        conn: usize,
-        from: Side,
-        (request, spoilt): (BlockRequest, bool),
-    ) {
-        let mut leaves_at = leaves_at;
-        if let Some(rate) = self.scenario.down_bytes_per_second {
-            let latency = self.conns[conn].latency;
-            let end = self.conns[conn].end_mut(from.other());
-            end.in_flight_bytes += request.len;
-            let free_at = &mut self.nodes[end.node].downlink_free_at;
-            let time = Duration::from_nanos(u64::from(request.len) * 1_000_000_000 / rate);
-            *free_at = (*free_at).max(leaves_at + latency) + time;
-            leaves_at = Time::ZERO + free_at.since(Time::ZERO).saturating_sub(latency);
-        }
-        let what = Wire::Block {
-            request,
-            spoilt,
-            number: None,
-        };
-        self.send_at(leaves_at, conn, from, what);
-    }
-
-    /// The downlink has taken a block in: its sender may send more.
-    fn taken_in(&mut self, conn: usize, to: Side, request: BlockRequest) {
-        let was_full = self.is_full(conn, to);
-        let end = self.conns[conn].end_mut(to);
-        end.in_flight_bytes = end.in_flight_bytes.saturating_sub(request.len);
-        if was_full && !self.is_full(conn, to) {
-            let sender = *self.conns[conn].end(to.other());
-            if let Some(key) = sender.key.filter(|_| sender.is_open) {
-                self.nodes[sender.node].make_ready(key);
-                self.settle(sender.node);
-            }
-        }
-    }
-
     /// Sends a long block: its head now, its end when the last byte has left. What is told meanwhile goes between its
     /// parts, so it does not wait for the end.
     pub(super) fn send_long(
@@ -271,6 +247,7 @@ impl Simulation {
             let (node, key) = (end.node, end.key);
             if let Some(key) = key {
                 self.nodes[node].unlink(key);
+                self.watch_links(node);
             }
             self.send(conn, side, Wire::Closed);
         }
@@ -283,6 +260,7 @@ impl Simulation {
             return;
         }
         self.fold((end.node as u64) << 48 ^ what.digest());
+        self.pass_through_wire(conn, to, &what);
         match (what, end.key) {
             (Wire::Handshake { id, fast }, _) => self.shake(conn, to, id, fast),
             (Wire::Closed, key) => self.hung_up(conn, to, key),
@@ -320,14 +298,19 @@ impl Simulation {
                 }
                 self.taken_in(conn, to, request);
                 let block = request;
-                self.input(
-                    end.node,
-                    Input::Landed {
-                        peer,
-                        block,
-                        spoilt,
-                    },
-                );
+                let landed = Input::Landed {
+                    peer,
+                    block,
+                    spoilt,
+                };
+                let wasted =
+                    |simulation: &Self| simulation.nodes[end.node].swarm.counts().wasted_bytes;
+                let before = wasted(self);
+                self.nodes[end.node].swarm.handle_input(self.now, landed);
+                if spoilt && wasted(self) == before {
+                    self.note_spoilt(end.node, peer, request.piece);
+                }
+                self.settle(end.node);
             }
         }
     }
@@ -363,13 +346,16 @@ impl Simulation {
         };
         match self.nodes[node].swarm.connect(self.now, hello) {
             Ok(key) => {
+                self.tell(node, format_args!("is linked to {}", Name(other)));
                 self.conns[conn].end_mut(side).key = Some(key);
                 self.nodes[node].link(key, conn, side);
+                self.watch_links(node);
                 if side == Side::Acceptor {
                     self.send_handshake(conn, side);
                 }
             }
             Err(reason) => {
+                self.tell(node, format_args!("refuses {}: {reason}", Name(other)));
                 self.note(node, reason);
                 self.close(conn, side);
             }

@@ -1,23 +1,19 @@
 //! One node: a swarm, its uplink, its workers, and what it told us of itself.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::network::{Side, Wire, node_at};
-use super::scenario::Life;
+use super::network::{Side, Wire, addr_of, node_at};
+use super::outcome::Life;
+use super::trace::Name;
 use super::tracker::Question;
+use super::watch::Watch;
 use super::{Event, Scenario, Simulation};
-use crate::base::{Bitfield, BufferPool, PeerId, PieceBuf, Rng, Time, Verdict};
+use crate::base::{Bitfield, BufferPool, PeerId, Rng, Time};
 use crate::swarm::{Config, Input, Output, PeerKey, Run, Swarm, Upload};
 use crate::wire::peer::{BlockRequest, Message};
 
-/// How long a worker takes to hash and write a piece.
-const CHECK_TIME: Duration = Duration::from_micros(500);
-/// How long a worker takes to write a run of a large piece.
-const WRITE_TIME: Duration = Duration::from_micros(200);
-/// How long a worker takes to read a run.
-const LOAD_TIME: Duration = Duration::from_micros(100);
 /// Timers in a row at one moment after which a node is said to spin.
 const SPINS_MAX: u32 = 100;
 
@@ -61,18 +57,18 @@ pub(super) struct Node {
     /// For whom there may be something to send, in turn.
     ready: VecDeque<PeerKey>,
     sending: Option<Sending>,
-    /// Runs on its disk whose bytes are wrong.
-    spoilt_runs: BTreeSet<Run>,
+    /// Runs on its disk in which bytes are wrong, and the blocks that hold them.
+    pub spoilt_runs: BTreeMap<Run, Vec<u32>>,
     timer_at: Option<Time>,
     spin_count: u32,
     pub joined_at: Option<Time>,
     pub completed_at: Option<Time>,
     lacked_bytes: u64,
+    pub watch: Watch,
 }
 
 impl Node {
-    pub(super) fn new(index: usize, scenario: &Scenario, rng: &mut Rng) -> Self {
-        let [_, a, b, c] = (index as u32 + 1).to_be_bytes();
+    pub(super) fn new(index: usize, scenario: &Scenario, rng: &mut Rng, notes: bool) -> Self {
         let is_seed = index < scenario.first_getter();
         let pieces = scenario.geometry().piece_count();
         let have = if is_seed {
@@ -84,12 +80,10 @@ impl Node {
         random[..8].copy_from_slice(&rng.next_u64().to_be_bytes());
         random[11] = index as u8;
         let id = PeerId::from_random(random);
-        let slow = scenario.first_getter()..scenario.first_getter() + scenario.slow_count;
-        let slowness = if slow.contains(&index) { 10 } else { 1 };
-        let (swarm, pool) = new_swarm(id, have, scenario, rng.next_u64());
+        let (swarm, pool) = new_swarm(index, id, have, scenario, rng.next_u64(), notes);
         Self {
             id,
-            addr: ([10, a, b, c], 6881).into(),
+            addr: addr_of(index, scenario.rack_of(index)),
             is_fast: scenario.plain_one_in == 0 || rng.below(scenario.plain_one_in) > 0,
             is_seed,
             is_poisoner: is_seed && index >= scenario.seed_count,
@@ -97,18 +91,29 @@ impl Node {
             life: 0,
             swarm,
             pool,
-            up_bytes_per_second: scenario.up_bytes_per_second / slowness,
+            up_bytes_per_second: scenario.uplink_of(index),
             links: Vec::new(),
             downlink_free_at: Time::ZERO,
             ready: VecDeque::new(),
             sending: None,
-            spoilt_runs: BTreeSet::new(),
+            spoilt_runs: BTreeMap::new(),
             timer_at: None,
             spin_count: 0,
             joined_at: None,
             completed_at: None,
             lacked_bytes: 0,
+            watch: Watch::default(),
         }
+    }
+
+    /// Whether any conn carries a link of it.
+    pub(super) fn has_links(&self) -> bool {
+        self.links.iter().any(Option::is_some)
+    }
+
+    /// Bytes on loan from its pool.
+    pub(super) fn lent_bytes(&self) -> usize {
+        self.pool.bytes_lent()
     }
 
     /// A conn carries a link from now on.
@@ -155,7 +160,14 @@ impl Node {
     }
 }
 
-fn new_swarm(id: PeerId, have: Bitfield, scenario: &Scenario, seed: u64) -> (Swarm, BufferPool) {
+fn new_swarm(
+    index: usize,
+    id: PeerId,
+    have: Bitfield,
+    scenario: &Scenario,
+    seed: u64,
+    notes: bool,
+) -> (Swarm, BufferPool) {
     let pool = BufferPool::phantom(scenario.pool_bytes);
     let mut config = Config::new(id, seed, pool.clone());
     config.order = scenario.order;
@@ -163,6 +175,20 @@ fn new_swarm(id: PeerId, have: Bitfield, scenario: &Scenario, seed: u64) -> (Swa
     config.links_max = scenario.links_max;
     config.upload_slots_max = scenario.upload_slots_max;
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
+    config.notes = notes;
+    config.policy = scenario.policy;
+    config.end_game = scenario.end_game;
+    config.suggests = scenario.seeds_suggest;
+    if let Some(turns) = scenario.turns {
+        (config.turns_min, config.turns_max) = (turns, turns);
+    }
+    if scenario.free_riders().contains(&index) {
+        config.upload_slots_max = 0;
+        if scenario.large_view {
+            config.links_max = scenario.node_count();
+            config.links_wanted = scenario.node_count();
+        }
+    }
     (Swarm::new(config, scenario.geometry(), have), pool)
 }
 
@@ -177,11 +203,21 @@ impl Simulation {
         node.lacked_bytes = missing.sum();
         node.life += 1;
         node.is_up = true;
-        (node.swarm, node.pool) = new_swarm(node.id, have.clone(), &self.scenario, seed);
+        (node.swarm, node.pool) = new_swarm(
+            index,
+            node.id,
+            have.clone(),
+            &self.scenario,
+            seed,
+            self.trace.is_on(),
+        );
         if node.swarm.is_complete() && node.completed_at.is_none() {
             node.completed_at = Some(self.now);
             self.unfinished_count -= 1;
         }
+        self.tell(index, format_args!("starts with {} pieces", have.count()));
+        self.outcome.started_at[index].get_or_insert(self.now);
+        self.watch_links(index);
         self.ask(index, Question::Join(have));
     }
 
@@ -194,6 +230,7 @@ impl Simulation {
     /// Does what a node wants done, until it wants nothing more.
     pub(super) fn settle(&mut self, node: usize) {
         loop {
+            self.tell_notes(node);
             while let Some(output) = self.nodes[node].swarm.poll_output() {
                 self.act(node, output);
             }
@@ -202,20 +239,23 @@ impl Simulation {
             }
         }
         self.arm(node);
-        let lent = self.nodes[node].pool.bytes_lent();
+        let lent = self.nodes[node].lent_bytes();
         self.outcome.pool_bytes_peak = self.outcome.pool_bytes_peak.max(lent);
-        let every = self.scenario.check_every;
-        if every > 0 && self.outcome.event_count.is_multiple_of(every) {
-            self.nodes[node].swarm.check();
-        }
+        self.check_step(node);
+    }
+
+    /// The node at the other end of a link.
+    pub(super) fn other_end(&self, node: usize, peer: PeerKey) -> Option<usize> {
+        let link = self.nodes[node].link_of(peer)?;
+        Some(self.conns[link.conn].end(link.side.other()).node)
     }
 
     fn act(&mut self, node: usize, output: Output) {
-        let life = self.nodes[node].life;
         match output {
             Output::Open { peer } => self.tell_possession(node, peer),
-            Output::Send { peer, message } => self.tell(node, peer, message),
+            Output::Send { peer, message } => self.send_message(node, peer, message),
             Output::Broadcast { piece } => {
+                self.tell(node, format_args!("has piece {piece}"));
                 for (conn, side) in self.nodes[node].conns() {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
@@ -223,40 +263,19 @@ impl Simulation {
             // The nodes are members of one tracker, and never ask to be told.
             Output::Exchange { .. } => {}
             Output::Upload { peer } => self.nodes[node].make_ready(peer),
-            Output::Check { piece, buffer } => {
-                let checked = Event::Checked {
-                    node,
-                    life,
-                    piece,
-                    buffer,
-                };
-                self.schedule(CHECK_TIME, checked);
-            }
-            Output::Write { run, buffer } => {
-                let written = Event::Written {
-                    node,
-                    life,
-                    run,
-                    buffer,
-                };
-                self.schedule(WRITE_TIME, written);
-            }
-            Output::Verify { piece } => {
-                self.schedule(CHECK_TIME, Event::Verified { node, life, piece });
-            }
-            Output::Load { run, buffer } => {
-                let loaded = Event::Loaded {
-                    node,
-                    life,
-                    run,
-                    buffer,
-                };
-                self.schedule(LOAD_TIME, loaded);
+            Output::Check { .. }
+            | Output::Write { .. }
+            | Output::Verify { .. }
+            | Output::Load { .. } => {
+                self.give_to_worker(node, output);
             }
             Output::Connect { addr } => self.dial(node, addr),
             Output::Disconnect { peer, reason } => {
                 if let Some(link) = self.nodes[node].link_of(peer) {
                     self.note(node, reason);
+                    if let Some(other) = self.other_end(node, peer) {
+                        self.tell(node, format_args!("parts from {}: {reason}", Name(other)));
+                    }
                     self.close(link.conn, link.side);
                     let gone = Input::Disconnected { peer };
                     self.nodes[node].swarm.handle_input(self.now, gone);
@@ -268,8 +287,13 @@ impl Simulation {
                 self.ask(node, Question::Report(pieces));
             }
             Output::WantPeers => self.ask(node, Question::WantPeers),
-            Output::Accuse { addr, .. } => {
-                self.outcome.accusation_counts[node_at(addr)] += 1;
+            Output::Accuse { addr, piece, proof } => {
+                let other = Name(node_at(addr));
+                self.tell(
+                    node,
+                    format_args!("bans {other} for piece {piece}: {proof}"),
+                );
+                self.note_accused(node, addr);
                 self.ask(node, Question::Accuse(addr));
             }
             Output::Complete => self.completed(node),
@@ -278,9 +302,11 @@ impl Simulation {
     }
 
     fn completed(&mut self, node: usize) {
+        self.tell(node, format_args!("has everything"));
         if self.nodes[node].completed_at.replace(self.now).is_none() {
             self.unfinished_count -= 1;
         }
+        self.watch_links(node);
         if self.scenario.leave_when_done {
             let after = Duration::from_secs(1) + self.random_within(Duration::from_millis(100));
             self.schedule(after, Event::Leave { node });
@@ -305,7 +331,7 @@ impl Simulation {
         self.send(link.conn, link.side, what);
     }
 
-    fn tell(&mut self, node: usize, peer: PeerKey, message: Message<'static>) {
+    fn send_message(&mut self, node: usize, peer: PeerKey, message: Message<'static>) {
         let Some(link) = self.nodes[node].link_of(peer) else {
             return;
         };
@@ -313,6 +339,7 @@ impl Simulation {
             let after = self.now.since(joined_at);
             self.outcome.first_request_after[node].get_or_insert(after);
         }
+        self.tell_message(node, peer, &message);
         self.send(link.conn, link.side, Wire::Message(message));
     }
 
@@ -386,70 +413,6 @@ impl Simulation {
         self.cut_blocks.insert(cut.number);
     }
 
-    pub(super) fn checked(&mut self, node: usize, life: u32, piece: u32, buffer: PieceBuf) {
-        if self.nodes[node].life != life {
-            return;
-        }
-        let verdict = if buffer.is_spoilt() {
-            Verdict::Wrong
-        } else {
-            Verdict::Good
-        };
-        self.input(
-            node,
-            Input::Checked {
-                piece,
-                verdict,
-                buffer,
-            },
-        );
-    }
-
-    pub(super) fn written(&mut self, index: usize, life: u32, run: Run, buffer: PieceBuf) {
-        let node = &mut self.nodes[index];
-        if node.life != life {
-            return;
-        }
-        if buffer.is_spoilt() {
-            node.spoilt_runs.insert(run);
-        } else {
-            node.spoilt_runs.remove(&run);
-        }
-        let result = Ok(());
-        self.input(
-            index,
-            Input::Written {
-                run,
-                buffer,
-                result,
-            },
-        );
-    }
-
-    /// A large piece is what its runs on disk are.
-    pub(super) fn verified(&mut self, node: usize, life: u32, piece: u32) {
-        if self.nodes[node].life != life {
-            return;
-        }
-        let is_wrong = self.nodes[node]
-            .spoilt_runs
-            .iter()
-            .any(|run| run.piece == piece);
-        let verdict = if is_wrong {
-            Verdict::Wrong
-        } else {
-            Verdict::Good
-        };
-        self.input(node, Input::Verified { piece, verdict });
-    }
-
-    pub(super) fn loaded(&mut self, node: usize, life: u32, run: Run, buffer: PieceBuf) {
-        if self.nodes[node].life == life {
-            let ok = true;
-            self.input(node, Input::Loaded { run, buffer, ok });
-        }
-    }
-
     fn arm(&mut self, node: usize) {
         let Some(at) = self.nodes[node].swarm.poll_timeout() else {
             return;
@@ -487,6 +450,7 @@ impl Simulation {
             return;
         }
         self.note_life(index);
+        self.tell(index, format_args!("is gone"));
         for (conn, side) in self.nodes[index].conns() {
             self.close(conn, side);
         }
@@ -507,6 +471,7 @@ impl Simulation {
         node.links.clear();
         node.sending = None;
         node.timer_at = None;
+        self.watch_links(index);
         self.ask(index, Question::Gone);
     }
 }

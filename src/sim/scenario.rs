@@ -1,9 +1,9 @@
-//! What is simulated, and what came of it.
+//! What is simulated: who takes part, what they have, what goes wrong.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::base::Time;
-use crate::swarm::{Geometry, Order, PeerOrder, Reason, WHOLE_PIECE_BYTES_MAX};
+use crate::swarm::{Geometry, Order, PeerOrder, Policy, WHOLE_PIECE_BYTES_MAX};
 
 /// What is simulated. Nodes are numbered: seeds first, then poisoners, then those that fetch.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct Scenario {
     pub piece_length: u32,
     /// A request asks for a whole piece, not for a block: large swarms are simulated so.
     pub in_whole_pieces: bool,
+    /// Every message between nodes is encoded and decoded; only where a request asks for a block.
+    pub is_encoded: bool,
     /// Nodes that hold everything at the start.
     pub seed_count: usize,
     /// Further nodes that hold everything, and spoil one block in `spoil_one_in`.
@@ -24,6 +26,10 @@ pub struct Scenario {
     pub spoil_one_in: usize,
     /// Nodes that fetch.
     pub getter_count: usize,
+    /// Of them, the last so many never upload anything: they choke everybody.
+    pub free_rider_count: usize,
+    /// Free riders take as many links as there are, and look for all of them.
+    pub large_view: bool,
     /// The time within which the nodes that fetch join.
     pub join_span: Duration,
     /// One way of every conn, at least.
@@ -32,10 +38,20 @@ pub struct Scenario {
     pub latency_jitter: Duration,
     /// Uplink of a node, in bytes per second.
     pub up_bytes_per_second: u64,
+    /// Uplink of a seed, if it is another.
+    pub seed_up_bytes_per_second: Option<u64>,
+    /// Uplinks of the nodes that fetch: so many of them with so many bytes per second each, from the first on.
+    pub uplinks: Vec<(usize, u64)>,
     /// Downlink of a node, in bytes per second, if it has a limit; only where a request asks for a block.
     pub down_bytes_per_second: Option<u64>,
-    /// Of the nodes that fetch, how many have a tenth of that.
+    /// Of the nodes that fetch, how many of the first have a tenth of their uplink.
     pub slow_count: usize,
+    /// One conn in so many carries a tenth of an uplink; 0 is none. Only where a request asks for a block.
+    pub slow_link_one_in: usize,
+    /// Racks, among which the nodes are dealt out; 1 is no racks. Only where a request asks for a block.
+    pub rack_count: usize,
+    /// How many times what leaves a rack at once, or enters it, would fit into what its nodes can send.
+    pub oversubscription: u64,
     /// One node in so many does not speak the fast extension; 0 is none.
     pub plain_one_in: usize,
     /// The buffer pool of each node, in bytes.
@@ -44,6 +60,14 @@ pub struct Scenario {
     pub links_max: usize,
     /// Pieces of more bytes than this are written before they are checked.
     pub whole_piece_bytes_max: u32,
+    /// Whom the nodes serve.
+    pub policy: Policy,
+    /// Pieces that a node sends at a time, if that is not left to it.
+    pub turns: Option<usize>,
+    /// The last blocks are asked for twice.
+    pub end_game: bool,
+    /// Seeds tell which piece to ask for next.
+    pub seeds_suggest: bool,
     /// Upload slots of each node.
     pub upload_slots_max: usize,
     /// Members that hear of a newcomer dial it at once, so that both dial.
@@ -54,6 +78,8 @@ pub struct Scenario {
     pub silence_count: usize,
     /// Nodes that crash while they fetch, and come back with the pieces that they had.
     pub crash_count: usize,
+    /// Of the nodes that fetch, how many in a hundred crash in a minute and stay away; those that have everything do not.
+    pub loss_percent_per_minute: usize,
     /// The time within which the faults strike.
     pub fault_span: Duration,
     /// Nodes leave when they have everything.
@@ -77,25 +103,38 @@ impl Default for Scenario {
             total_len: 8 << 20,
             piece_length: 1 << 18,
             in_whole_pieces: false,
+            is_encoded: false,
             seed_count: 1,
             poisoner_count: 0,
             spoil_one_in: 20,
             getter_count: 4,
+            free_rider_count: 0,
+            large_view: false,
             join_span: Duration::from_millis(20),
             latency: Duration::from_micros(500),
             latency_jitter: Duration::from_micros(250),
             up_bytes_per_second: 10 << 20,
+            seed_up_bytes_per_second: None,
+            uplinks: Vec::new(),
             down_bytes_per_second: None,
             slow_count: 0,
+            slow_link_one_in: 0,
+            rack_count: 1,
+            oversubscription: 4,
             plain_one_in: 0,
             pool_bytes: 64 << 20,
             links_max: 80,
             whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
+            policy: Policy::Fleet,
+            turns: None,
+            end_game: true,
+            seeds_suggest: true,
             upload_slots_max: 32,
             both_dial: false,
             reset_count: 0,
             silence_count: 0,
             crash_count: 0,
+            loss_percent_per_minute: 0,
             fault_span: Duration::from_secs(2),
             leave_when_done: false,
             order: Order::default(),
@@ -118,6 +157,52 @@ impl Scenario {
         self.seed_count + self.poisoner_count
     }
 
+    /// The nodes that spoil what they send.
+    pub fn poisoners(&self) -> Range<usize> {
+        self.seed_count..self.first_getter()
+    }
+
+    /// The nodes that fetch and upload.
+    pub fn contributors(&self) -> Range<usize> {
+        self.first_getter()..self.node_count() - self.free_rider_count
+    }
+
+    /// The nodes that fetch and never upload.
+    pub fn free_riders(&self) -> Range<usize> {
+        self.node_count() - self.free_rider_count..self.node_count()
+    }
+
+    /// The uplink of a node, in bytes per second.
+    pub fn uplink_of(&self, node: usize) -> u64 {
+        if node < self.seed_count {
+            return self
+                .seed_up_bytes_per_second
+                .unwrap_or(self.up_bytes_per_second);
+        }
+        let Some(mut getter) = node.checked_sub(self.first_getter()) else {
+            return self.up_bytes_per_second;
+        };
+        let slowness = if getter < self.slow_count { 10 } else { 1 };
+        for &(count, rate) in &self.uplinks {
+            if getter < count {
+                return rate / slowness;
+            }
+            getter -= count;
+        }
+        self.up_bytes_per_second / slowness
+    }
+
+    /// The rack of a node.
+    pub fn rack_of(&self, node: usize) -> usize {
+        node % self.rack_count
+    }
+
+    /// What enters a rack, or leaves it, in bytes per second; `None` if there are no racks.
+    pub fn rack_bytes_per_second(&self) -> Option<u64> {
+        let nodes = self.node_count().div_ceil(self.rack_count) as u64;
+        (self.rack_count > 1).then(|| nodes * self.up_bytes_per_second / self.oversubscription)
+    }
+
     /// The sizes of the content.
     pub fn geometry(&self) -> Geometry {
         let geometry = Geometry::new(self.total_len, self.piece_length);
@@ -126,103 +211,5 @@ impl Scenario {
         } else {
             geometry
         }
-    }
-}
-
-/// What a node fetched between a start and the next crash, or the end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Life {
-    /// Bytes of the pieces that it had not at the start.
-    pub lacked_bytes: u64,
-    /// Payload bytes that it received.
-    pub down_bytes: u64,
-    /// Payload bytes that it received in vain.
-    pub wasted_bytes: u64,
-}
-
-/// What came of a scenario. Lists have one entry for each node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
-    /// Folds every event, in order: equal runs have equal hashes.
-    pub hash: u64,
-    /// Events that happened.
-    pub event_count: u64,
-    /// When each node had everything; `None` if it never did.
-    pub completed_at: Vec<Option<Time>>,
-    /// How long after the tracker's first answer each node sent its first request.
-    pub first_request_after: Vec<Option<Duration>>,
-    /// What each node fetched, life by life.
-    pub lives: Vec<Vec<Life>>,
-    /// Payload bytes that each node sent.
-    pub up_bytes: Vec<u64>,
-    /// Payload bytes that each node did not send after all, of long blocks that were cut short.
-    pub unsent_bytes: Vec<u64>,
-    /// Payload bytes that had left of long blocks that were cut short.
-    pub cut_bytes: u64,
-    /// How often each node was banned by another.
-    pub ban_counts: Vec<usize>,
-    /// How often each node was accused before the tracker.
-    pub accusation_counts: Vec<usize>,
-    /// Pieces that failed their check, over all nodes.
-    pub hash_fail_count: u64,
-    /// Times that a peer let its requests wait too long, over all nodes.
-    pub stall_count: u64,
-    /// Conns that were dialled.
-    pub dial_count: u64,
-    /// Why links were closed or refused, with the node that did it; what is nobody's fault is left out.
-    pub faults: Vec<(usize, Reason)>,
-    /// Conns that gave way to another one between the same two.
-    pub duplicate_count: u64,
-    /// Timers that fired in the second half of the time after all had everything.
-    pub idle_timer_count: u64,
-    /// Most bytes on loan from a node's pool.
-    pub pool_bytes_peak: usize,
-}
-
-impl Outcome {
-    pub(super) fn new(node_count: usize) -> Self {
-        Self {
-            hash: 0,
-            event_count: 0,
-            completed_at: vec![None; node_count],
-            first_request_after: vec![None; node_count],
-            lives: vec![Vec::new(); node_count],
-            up_bytes: vec![0; node_count],
-            unsent_bytes: vec![0; node_count],
-            cut_bytes: 0,
-            ban_counts: vec![0; node_count],
-            accusation_counts: vec![0; node_count],
-            hash_fail_count: 0,
-            stall_count: 0,
-            dial_count: 0,
-            faults: Vec::new(),
-            duplicate_count: 0,
-            idle_timer_count: 0,
-            pool_bytes_peak: 0,
-        }
-    }
-
-    /// When the last node had everything; `None` if one never did.
-    pub fn last_completed_at(&self) -> Option<Time> {
-        let times: Option<Vec<Time>> = self.completed_at.iter().copied().collect();
-        times?.into_iter().max()
-    }
-
-    /// Payload bytes received in vain, over all nodes.
-    pub fn wasted_bytes(&self) -> u64 {
-        self.lives
-            .iter()
-            .flatten()
-            .map(|life| life.wasted_bytes)
-            .sum()
-    }
-
-    /// Payload bytes received, over all nodes.
-    pub fn down_bytes(&self) -> u64 {
-        self.lives
-            .iter()
-            .flatten()
-            .map(|life| life.down_bytes)
-            .sum()
     }
 }

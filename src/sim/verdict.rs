@@ -15,6 +15,10 @@ impl Simulation {
             self.outcome.completed_at[index] = node.completed_at;
         }
         self.check_pool();
+        self.conclude_watch();
+        for free_rider in self.scenario.free_riders() {
+            assert_eq!(self.outcome.up_bytes[free_rider], 0, "it never uploads");
+        }
         if !self.scenario.linger.is_zero() && self.finished_at.is_some() {
             self.check_links();
             let have = self
@@ -42,9 +46,7 @@ impl Simulation {
     }
 
     fn check_pool(&self) {
-        let geometry = self.scenario.geometry();
-        let one_piece = geometry.total_len().min(self.scenario.piece_length.into());
-        let bytes_max = self.scenario.pool_bytes.max(one_piece as usize);
+        let bytes_max = self.pool_bytes_max();
         let peak = self.outcome.pool_bytes_peak;
         assert!(peak <= bytes_max, "{peak} bytes on loan of {bytes_max}");
     }

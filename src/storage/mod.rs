@@ -24,7 +24,9 @@ pub use keep::{BEGUN_SUFFIX, KeptFolder};
 pub use layout::{FileMap, FileSpec, Layout, Span};
 pub use look::{LIST_BYTES_MAX, is_folder, is_taken, read_list, read_whole, write_new};
 pub use paths::{Folder, Identity, NAME_BYTES_MAX, check_name, errno_of, is_disk_full};
-pub use pieces::{PieceHasher, check_and_write, matching_pieces, read_back};
+pub use pieces::{
+    PieceHasher, block_digests, block_digests_on_disk, check_and_write, matching_pieces, read_back,
+};
 pub use resume::{BITS_SUFFIX, BitsFile};
 pub use scan::{Scan, scan};
 pub use shared::SharedFiles;

@@ -57,6 +57,32 @@ pub fn read_back(files: &PartFiles, offset: u64, len: u32, expected: &Digest20) 
     }
 }
 
+/// The SHA-1 of each block of `bytes`, of which only the last may be shorter than `block_len`.
+pub fn block_digests(bytes: &[u8], block_len: usize) -> Vec<Digest20> {
+    let blocks = bytes.chunks(block_len);
+    blocks.map(|block| Sha1::digest(block).into()).collect()
+}
+
+/// The same of `len` bytes of `files` from `offset` on.
+pub fn block_digests_on_disk(
+    files: &PartFiles,
+    offset: u64,
+    len: u32,
+    block_len: usize,
+) -> io::Result<Vec<Digest20>> {
+    let (end, mut from) = (offset + u64::from(len), offset);
+    let whole_blocks = READ_BYTES / block_len * block_len;
+    let mut buf = vec![0; whole_blocks.min(len as usize)];
+    let mut digests = Vec::new();
+    while from < end {
+        let count = (end - from).min(buf.len() as u64) as usize;
+        files.read_at(from, &mut buf[..count])?;
+        digests.append(&mut block_digests(&buf[..count], block_len));
+        from += count as u64;
+    }
+    Ok(digests)
+}
+
 /// Hashes the pieces of a content that are wanted: a job for several threads at once, each of which takes whole pieces.
 pub struct PieceHasher {
     content: Arc<dyn Content>,

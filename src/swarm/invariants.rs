@@ -10,6 +10,7 @@ impl Swarm {
         self.check_links();
         self.picker.check();
         self.contacts.check();
+        self.suspects.check();
         let one_piece = (0..self.geometry.piece_count())
             .map(|p| self.geometry.piece_len(p))
             .map(|len| {

@@ -9,10 +9,10 @@ use std::io;
 use super::cache::Run;
 use super::links::Reason;
 use super::peer::{Asked, Goes, Incoming, PeerKey};
-use super::pieces::{PieceState, Sender};
+use super::pieces::PieceState;
 use super::requests::SIDE_BYTES;
 use super::{Output, Swarm};
-use crate::base::{PieceBuf, Time, Verdict};
+use crate::base::{Digest20, PieceBuf, Time, Verdict};
 use crate::wire::peer::BlockRequest;
 
 /// Blocks that a peer may send, or requests that it may reject, unasked before it is dropped: a few may come later than
@@ -119,6 +119,7 @@ impl Swarm {
             incoming.filled += count as u32;
         }
         peer.down.add(now, count);
+        peer.gave.latest += count as u64;
         peer.progress_at = now;
         let account = peer.account;
         self.counts.down_bytes += count as u64;
@@ -181,12 +182,9 @@ impl Swarm {
         if incoming.is_none_or(|incoming| incoming.request != request) {
             self.block_started(now, key, request)?;
         }
-        let lands = self
-            .peer(key)
-            .and_then(|p| p.incoming)
-            .is_some_and(|i| i.goes != Goes::Away);
-        if spoilt && lands && self.arriving(request.piece).is_some() {
-            self.with_arriving(request.piece, |arriving| arriving.spoil(request));
+        let incoming = self.peer(key).and_then(|p| p.incoming);
+        if incoming.is_some_and(|incoming| self.is_of_use(key, incoming)) {
+            self.with_arriving(request.piece, |arriving| arriving.mark(request, spoilt));
         }
         self.landed(now, key, request.len as usize);
         self.block_ended(now, key);
@@ -207,26 +205,29 @@ impl Swarm {
         false
     }
 
-    /// Makes a whole block part of its piece; false if it was not needed.
-    fn settle_block(&mut self, now: Time, key: PeerKey, incoming: Incoming, block: u32) -> bool {
-        let BlockRequest { piece, len, .. } = incoming.request;
-        let sender = Sender {
-            id: self.peers[key.slot()].hello.id,
-            addr: self.peers[key.slot()].addr,
-        };
-        let Some(arriving) = self.arriving(piece) else {
+    /// Whether the block that came in becomes part of its piece.
+    fn is_of_use(&self, key: PeerKey, incoming: Incoming) -> bool {
+        let arriving = self.arriving(incoming.request.piece);
+        let block = self.geometry.block_index(incoming.request);
+        let (Some(arriving), Some(block)) = (arriving, block) else {
             return false;
         };
         let state = arriving.blocks[block as usize];
-        let usable = match incoming.goes {
+        match incoming.goes {
             Goes::Away => false,
             Goes::InPlace => state.landing == Some(key),
-            // The piece may have failed meanwhile, and be another's alone to send.
-            Goes::Aside => !state.landed && arriving.takes_from(key),
-        };
-        if !usable {
+            // The piece may have failed meanwhile, and be another's alone to send, or have been begun anew.
+            Goes::Aside => !state.landed && arriving.has_home(block) && arriving.takes_from(key),
+        }
+    }
+
+    /// Makes a whole block part of its piece; false if it was not needed.
+    fn settle_block(&mut self, now: Time, key: PeerKey, incoming: Incoming, block: u32) -> bool {
+        let BlockRequest { piece, len, .. } = incoming.request;
+        if !self.is_of_use(key, incoming) {
             return false;
         }
+        let sender = self.peers[key.slot()].sender();
         if incoming.goes == Goes::Aside {
             let side = std::mem::take(&mut self.peers[key.slot()].side);
             self.with_arriving(piece, |arriving| {
@@ -303,22 +304,24 @@ impl Swarm {
         }
     }
 
-    /// A worker has judged a piece; `buffer` held it, unless it was read back from disk.
+    /// A worker has judged a piece, and made the digests that were wanted; `buffer` held it, unless it was read back from
+    /// disk.
     pub(super) fn checked(
         &mut self,
         now: Time,
         piece: u32,
-        verdict: Verdict,
+        (verdict, digests): (Verdict, &[Digest20]),
         buffer: Option<PieceBuf>,
     ) {
         let state = std::mem::replace(&mut self.pieces[piece as usize], PieceState::Missing);
-        let PieceState::Checking(senders) = state else {
+        let PieceState::Checking(sent) = state else {
             unreachable!("piece {piece} was not being checked");
         };
         self.arriving_bytes -= buffer.as_ref().map_or(0, PieceBuf::len);
         let is_good = matches!(verdict, Verdict::Good);
         self.hungry |= std::mem::take(&mut self.lacks_room) || !is_good;
         if is_good {
+            self.acquit(piece, &sent, digests);
             return self.verified(now, piece, buffer);
         }
         buffer.into_iter().for_each(|b| self.config.pool.restore(b));
@@ -327,17 +330,12 @@ impl Swarm {
             return self.outputs.push_back(Output::Failed(error));
         }
         self.counts.hash_fail_count += 1;
-        if let [sender] = senders[..] {
-            self.ban(sender, piece);
-        } else {
-            self.suspects.insert(piece);
-        }
+        self.blame(piece, &sent, digests);
     }
 
     fn verified(&mut self, now: Time, piece: u32, buffer: Option<PieceBuf>) {
         self.pieces[piece as usize] = PieceState::Have;
         self.have.set(piece);
-        self.suspects.remove(&piece);
         self.outputs.push_back(Output::Broadcast { piece });
         self.announcer.verified(now, piece);
         if let Some(buffer) = buffer {
@@ -358,6 +356,7 @@ impl Swarm {
             self.announcer.hurry(now);
             self.contacts_changed = true;
             self.outputs.push_back(Output::Complete);
+            self.serve(now);
         }
     }
 }

@@ -10,6 +10,21 @@ pub(super) const ACCOUNTS_MAX: usize = 10_000;
 /// Bans remembered; the oldest is forgotten beyond them.
 pub(super) const BANS_MAX: usize = 10_000;
 
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Payload bytes received.
+    pub down_bytes: u64,
+    /// Payload bytes handed out for sending.
+    pub up_bytes: u64,
+    /// Payload bytes received in vain.
+    pub wasted_bytes: u64,
+    /// Pieces that did not match their hash.
+    pub hash_fail_count: u64,
+    /// Times a peer let its requests wait too long.
+    pub stall_count: u64,
+}
+
 /// Payload exchanged with one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {

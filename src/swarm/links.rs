@@ -8,7 +8,7 @@ use super::contacts::Found;
 use super::exchange::PORT_MIN;
 use super::peer::{Hello, Peer, PeerKey};
 use super::pieces::Sender;
-use super::{Output, Said, Swarm};
+use super::{Output, Proof, Said, Swarm};
 use crate::base::{PeerId, Time};
 use crate::wire::peer::Message;
 
@@ -99,8 +99,6 @@ impl fmt::Display for Reason {
 
 /// Silence after which a conn gives way to a new one of the same peer, whoever dialled it.
 const DEAD_AFTER: Duration = Duration::from_secs(15);
-/// Links that we look for; beyond them we take what comes.
-const LINKS_WANTED: usize = 40;
 
 impl Swarm {
     /// A conn has finished its handshakes: a new link, or the reason why there is none.
@@ -317,25 +315,32 @@ impl Swarm {
 
     /// Whether we look for more links.
     pub(super) fn wants_links(&self) -> bool {
-        self.peers.len() < LINKS_WANTED.min(self.config.links_max)
+        self.peers.len() < self.links_wanted()
+    }
+
+    fn links_wanted(&self) -> usize {
+        self.config.links_wanted.min(self.config.links_max)
     }
 
     /// Whether more contacts would help.
     pub(super) fn lacks_peers(&self) -> bool {
         let links = self.peers.len();
         !self.wants_nothing()
-            && links < LINKS_WANTED
-            && links + self.contacts.open_count(false) < LINKS_WANTED
+            && links < self.links_wanted()
+            && links + self.contacts.open_count(false) < self.links_wanted()
     }
 
     /// Bans who sent a wrong piece, closes its link if there is one, and accuses it before the tracker.
-    pub(super) fn ban(&mut self, sender: Sender, piece: u32) {
+    pub(super) fn ban(&mut self, sender: Sender, piece: u32, proof: Proof) {
         let Sender { id, addr } = sender;
         // Pieces of it that were still being checked come to the same verdict: once is enough.
         if !self.ledger.is_banned(Some(id), addr) {
             self.ledger.ban(id, addr);
             self.contacts.forget(id, addr);
-            self.outputs.push_back(Output::Accuse { addr, piece });
+            self.suspects.forget_sender(&sender);
+            self.discard_blocks_of(&sender);
+            self.outputs
+                .push_back(Output::Accuse { addr, piece, proof });
         }
         if let Some(key) = self.key_of(id)
             && self.peers[key.slot()].hello.remote.ip() == addr.ip()

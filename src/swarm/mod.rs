@@ -15,9 +15,11 @@
 
 mod announcer;
 mod cache;
+mod choice;
 mod choker;
 mod contacts;
 mod exchange;
+mod fair;
 mod geometry;
 mod inbound;
 mod info;
@@ -25,6 +27,7 @@ mod invariants;
 mod landing;
 mod ledger;
 mod links;
+mod notes;
 mod peer;
 mod picker;
 mod pieces;
@@ -32,12 +35,13 @@ mod requests;
 mod runs;
 mod service;
 mod standby;
+mod suspects;
 mod timers;
 mod upload;
 mod view;
 mod width;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -46,36 +50,33 @@ use slab::Slab;
 
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
+pub use choker::Policy;
 pub use contacts::{Found, PeerOrder};
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
-pub use ledger::{Account, Ledger};
+pub use ledger::{Account, Counts, Ledger};
 pub use links::Reason;
+pub use notes::{Decision, Favour, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
+pub use suspects::{Digests, Proof};
 pub use upload::Upload;
 pub use view::LinkView;
 
-use crate::base::{Bitfield, BufferPool, Deadlines, PeerId, PieceBuf, Rng, Time, Verdict};
+use crate::base::{
+    Bitfield, BufferPool, Deadlines, Digest20, PeerId, PieceBuf, Rng, Time, Verdict,
+};
 use crate::wire::peer::{BlockRequest, Message};
 use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
+use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
 use service::Service;
+use suspects::Suspects;
 use width::Width;
-
-/// Whom a swarm serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// One domain of trust: everybody is to have everything as early as possible.
-    #[default]
-    Fleet,
-    /// Cohen's choker: who gives is given.
-    Fair,
-}
 
 /// What a swarm may use, and how it chooses.
 #[derive(Clone, Debug)]
@@ -102,10 +103,16 @@ pub struct Config {
     pub turns_min: usize,
     /// The same, at most, where the least do not fill the uplink.
     pub turns_max: usize,
+    /// Whether we tell peers which piece to ask for next, once we have everything (BEP 6).
+    pub suggests: bool,
+    /// Whether the last blocks are asked for twice.
+    pub end_game: bool,
     /// Requests in flight to one peer.
     pub requests_max: usize,
     /// Links at a time.
     pub links_max: usize,
+    /// Links that we look for; beyond them we take what comes.
+    pub links_wanted: usize,
     /// Links at a time to one IP address that is not loopback.
     pub links_per_ip_max: usize,
     /// Whether peers tell us of others, and we tell them (BEP 11): not for a private torrent (BEP 27).
@@ -114,6 +121,8 @@ pub struct Config {
     pub upload_slots_max: usize,
     /// Requests of one peer that wait; further ones are rejected (libtorrent's limit).
     pub waiting_requests_max: usize,
+    /// Whether decisions are noted: see [`Swarm::poll_note`].
+    pub notes: bool,
     /// Whether what is missing stays missing (BEP 21): only what is here is served.
     pub is_upload_only: bool,
 }
@@ -135,12 +144,16 @@ impl Config {
             policy: Policy::Fleet,
             turns_min: 3,
             turns_max: 32,
+            suggests: true,
+            end_game: true,
             requests_max: 256,
             links_max: 80,
+            links_wanted: 40,
             links_per_ip_max: 20,
             exchange: true,
             upload_slots_max: 32,
             waiting_requests_max: 2_000,
+            notes: false,
             is_upload_only: false,
         }
     }
@@ -198,6 +211,8 @@ pub enum Input<'a> {
         piece: u32,
         /// What came of it.
         verdict: Verdict,
+        /// The SHA-1 of each block, as far as they were wanted.
+        digests: Vec<Digest20>,
         /// Its buffer, which comes home.
         buffer: PieceBuf,
     },
@@ -216,6 +231,8 @@ pub enum Input<'a> {
         piece: u32,
         /// What came of it.
         verdict: Verdict,
+        /// The SHA-1 of each block, as far as they were wanted.
+        digests: Vec<Digest20>,
     },
     /// A worker has read a run for uploading.
     Loaded {
@@ -286,6 +303,8 @@ pub enum Output {
         piece: u32,
         /// Its bytes.
         buffer: PieceBuf,
+        /// Whether the digests of its blocks are wanted as well.
+        digests: Digests,
     },
     /// Write a run of a large piece where it belongs, unchecked.
     Write {
@@ -298,6 +317,8 @@ pub enum Output {
     Verify {
         /// Which.
         piece: u32,
+        /// Whether the digests of its blocks are wanted as well.
+        digests: Digests,
     },
     /// Read a run from disk.
     Load {
@@ -322,32 +343,19 @@ pub enum Output {
     Report,
     /// Ask the tracker for more peers.
     WantPeers,
-    /// Tell the tracker that a peer, alone, sent a piece that is wrong.
+    /// A peer is banned, since it sent wrong bytes: the tracker is to know, if there is proof.
     Accuse {
         /// Where it listens.
         addr: SocketAddr,
         /// What it spoilt.
         piece: u32,
+        /// How that is known.
+        proof: Proof,
     },
     /// Every piece is verified and written.
     Complete,
     /// A piece could not be written.
     Failed(io::Error),
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Payload bytes received.
-    pub down_bytes: u64,
-    /// Payload bytes handed out for sending.
-    pub up_bytes: u64,
-    /// Payload bytes received in vain.
-    pub wasted_bytes: u64,
-    /// Pieces that did not match their hash.
-    pub hash_fail_count: u64,
-    /// Times a peer let its requests wait too long.
-    pub stall_count: u64,
 }
 
 /// The machine. See the module's text.
@@ -365,7 +373,7 @@ pub struct Swarm {
     /// Bytes of buffers in arriving and checked pieces.
     arriving_bytes: usize,
     /// Pieces that failed with several senders.
-    suspects: BTreeSet<u32>,
+    suspects: Suspects,
     picker: Picker,
     /// Peers counted as holding everything.
     whole_count: u32,
@@ -390,7 +398,10 @@ pub struct Swarm {
     /// Requests became free: every peer may get more to do.
     hungry: bool,
     turn: usize,
+    /// When slots were last passed on to those who give.
+    round_began_at: Time,
     outputs: VecDeque<Output>,
+    notes: Notes,
 }
 
 impl Swarm {
@@ -408,6 +419,7 @@ impl Swarm {
             rng: Rng::new(config.seed),
             pieces: (0..have.len()).map(state).collect(),
             picker: Picker::new(&have),
+            notes: Notes::new(config.notes),
             service: Service::new(have.len(), Width::new(config.turns_min, config.turns_max)),
             cache: Cache::new(config.pool.clone(), config.cache_bytes_max),
             config,
@@ -416,7 +428,7 @@ impl Swarm {
             arriving: Vec::new(),
             unasked_count: 0,
             arriving_bytes: 0,
-            suspects: BTreeSet::new(),
+            suspects: Suspects::default(),
             whole_count: 0,
             peers: Slab::new(),
             generation: 0,
@@ -432,6 +444,7 @@ impl Swarm {
             deadlines: Deadlines::default(),
             hungry: false,
             turn: 0,
+            round_began_at: Time::ZERO,
             outputs: VecDeque::new(),
         }
     }
@@ -468,14 +481,19 @@ impl Swarm {
             Input::Checked {
                 piece,
                 verdict,
+                digests,
                 buffer,
-            } => self.checked(now, piece, verdict, Some(buffer)),
+            } => self.checked(now, piece, (verdict, &digests), Some(buffer)),
             Input::Written {
                 run,
                 buffer,
                 result,
             } => self.run_written(now, run, buffer, result),
-            Input::Verified { piece, verdict } => self.checked(now, piece, verdict, None),
+            Input::Verified {
+                piece,
+                verdict,
+                digests,
+            } => self.checked(now, piece, (verdict, &digests), None),
             Input::Loaded { run, buffer, ok } => self.loaded(run, buffer, ok),
             Input::Found { peers } => self.found(now, peers, now),
             Input::Newcomers { peers } => self.found(now, peers, now + contacts::NEWCOMER_GRACE),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::Geometry;
 use super::exchange::Exchange;
+use super::fair::Gave;
+use super::pieces::Sender;
 use super::standby::Standby;
 use crate::base::{Bitfield, PeerId, Rate, Time};
 use crate::wire::peer::BlockRequest;
@@ -132,6 +134,10 @@ pub(super) struct Peer {
     pub choke_kept_until: Time,
     /// Since when it is interested and choked.
     pub waiting_since: Time,
+    /// What it gave us of late.
+    pub gave: Gave,
+    /// Until when it has a slot whatever it gives.
+    pub favoured_until: Time,
 
     /// Requests it takes at a time (`reqq` of BEP 10).
     pub requests_max: usize,
@@ -147,12 +153,16 @@ pub(super) struct Peer {
     pub side: Box<[u8]>,
     /// It let requests wait too long, and gets one at a time until it delivers.
     pub is_snubbed: bool,
+    /// What it sends is not read: our own limit does not allow it just now.
+    pub is_held: bool,
     /// When payload last came, or the first request went to an idle peer.
     pub progress_at: Time,
     /// It rejected a request although it has us unchoked, and is asked nothing before this.
     pub resume_at: Time,
     /// Blocks and rejects that came unasked.
     pub unasked_count: u32,
+    /// Falls with pieces that were wrong of which it sent a part, when nobody will know whose fault that was.
+    pub trust: i8,
 
     /// What it asks of us.
     pub requests: VecDeque<BlockRequest>,
@@ -193,6 +203,8 @@ impl Peer {
             choke_changed_at: now,
             choke_kept_until: Time::ZERO,
             waiting_since: Time::MAX,
+            gave: Gave::default(),
+            favoured_until: Time::ZERO,
             requests_max: 250,
             asked: VecDeque::new(),
             cancelled: VecDeque::new(),
@@ -201,9 +213,11 @@ impl Peer {
             incoming: None,
             side: Box::default(),
             is_snubbed: false,
+            is_held: false,
             progress_at: now,
             resume_at: Time::ZERO,
             unasked_count: 0,
+            trust: 0,
             requests: VecDeque::new(),
             asks_since: now,
             promised: None,
@@ -224,6 +238,14 @@ impl Peer {
             self.cancelled.pop_front();
         }
         self.cancelled.push_back(Asked { at: now, ..asked });
+    }
+
+    /// Enough to ban it when it is gone.
+    pub(super) fn sender(&self) -> Sender {
+        Sender {
+            id: self.hello.id,
+            addr: self.addr,
+        }
     }
 
     /// Whether requests may go to it now.
@@ -269,7 +291,7 @@ impl Peer {
 
     /// When its silence becomes a stall, if it owes us anything. While a piece waits for its turn, nothing is to come.
     pub(super) fn stalls_at(&self) -> Option<Time> {
-        let first = self.asked.front()?;
+        let first = self.asked.front().filter(|_| !self.is_held)?;
         let time = if self.run == Some(first.piece) {
             self.stall_time()
         } else {

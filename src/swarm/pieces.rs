@@ -18,9 +18,8 @@ pub(super) enum PieceState {
     Missing,
     /// Some of its blocks are here or asked for.
     Arriving(Box<Arriving>),
-    /// All blocks are here, and a worker has the buffer, or reads the piece back. Whoever sent a block stands in the
-    /// list.
-    Checking(Vec<Sender>),
+    /// All blocks are here, and a worker has the buffer, or reads the piece back.
+    Checking(Sent),
     /// It was given up while workers wrote runs of it: it is missing when these buffers, so many bytes, are home, and
     /// not before, or an old run could be written over a new one.
     Discarding(usize),
@@ -37,6 +36,22 @@ pub(super) struct Sender {
     pub addr: SocketAddr,
 }
 
+impl Sender {
+    /// Whether the two are one peer: its port may have become known between the two.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.id == other.id && self.addr.ip() == other.addr.ip()
+    }
+}
+
+/// Who sent which block of a piece.
+#[derive(Debug)]
+pub(super) struct Sent {
+    /// Everyone who sent a block.
+    pub senders: Vec<Sender>,
+    /// For each block, the place of its sender among them.
+    pub by_block: Vec<u16>,
+}
+
 /// One block of a piece that is arriving.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BlockState {
@@ -46,6 +61,8 @@ pub(super) struct BlockState {
     pub landing: Option<PeerKey>,
     /// Whether all of it is here.
     pub landed: bool,
+    /// If so, the place of its sender in the piece's list.
+    pub sender: u16,
 }
 
 impl BlockState {
@@ -102,10 +119,12 @@ pub(super) struct Arriving {
     pub begun_at: Option<Time>,
     /// When a block of it last came in.
     pub progress_at: Time,
-    /// Everyone whose blocks are here.
+    /// Everyone who sent a block that is here or was discarded.
     pub senders: Vec<Sender>,
     /// This piece failed before with several senders: only its owner may send it, so that the liar is known.
     pub is_suspect: bool,
+    /// Nobody helps its owner while there is one: it is a suspect piece, or the owner is on parole.
+    pub is_exclusive: bool,
     /// Its place in the list of arriving pieces.
     pub place: u32,
 }
@@ -125,6 +144,7 @@ impl Arriving {
             progress_at: Time::ZERO,
             senders: Vec::new(),
             is_suspect: false,
+            is_exclusive: false,
             place,
         }
     }
@@ -166,10 +186,10 @@ impl Arriving {
             .get_mut(begin..begin + request.len as usize)
     }
 
-    /// Marks what holds a block as holding wrong bytes.
-    pub(super) fn spoil(&mut self, request: BlockRequest) {
-        if let Some((buffer, _)) = self.store.buffer_mut(request.begin) {
-            buffer.spoil();
+    /// Marks what holds a block as holding wrong bytes in its place, or right ones.
+    pub(super) fn mark(&mut self, request: BlockRequest, is_spoilt: bool) {
+        if let Some((buffer, begin)) = self.store.buffer_mut(request.begin) {
+            buffer.mark(begin as u32, is_spoilt);
         }
     }
 
@@ -206,13 +226,49 @@ impl Arriving {
         state.landed = true;
         state.landing = None;
         self.landed_count += 1;
-        if !self.senders.contains(&sender) {
+        let known = self.senders.iter().position(|other| other.is(&sender));
+        state.sender = known.unwrap_or(self.senders.len()) as u16;
+        if known.is_none() {
             self.senders.push(sender);
         }
         match &mut self.store {
             Store::Whole(_) => None,
             Store::Runs(runs) => runs.land(block),
         }
+    }
+
+    /// Takes back that blocks of `sender` are here, if they are in memory; says how many.
+    pub(super) fn discard(&mut self, sender: &Sender) -> u32 {
+        let Some(place) = self.senders.iter().position(|other| other.is(sender)) else {
+            return 0;
+        };
+        if let Store::Runs(_) = self.store {
+            return 0;
+        }
+        let before = self.landed_count;
+        for (at, block) in self.blocks.iter_mut().enumerate() {
+            if block.landed && usize::from(block.sender) == place {
+                block.landed = false;
+                self.landed_count -= 1;
+                if block.is_unasked() {
+                    self.unasked_count += 1;
+                    self.unasked_from = self.unasked_from.min(at as u32);
+                }
+            }
+        }
+        before - self.landed_count
+    }
+
+    /// What holds it, and who sent it.
+    pub(super) fn into_sent(self) -> (Store, Sent) {
+        let by_block: Vec<u16> = self.blocks.iter().map(|block| block.sender).collect();
+        let mut senders = self.senders;
+        if let Some(first) = by_block.first()
+            && by_block.iter().all(|sender| sender == first)
+        {
+            senders = vec![senders[usize::from(*first)]];
+        }
+        (self.store, Sent { senders, by_block })
     }
 
     /// Gives the run that `block` lies in a buffer.
@@ -261,6 +317,8 @@ impl Arriving {
         assert_eq!(self.next_unasked(), first.map(|at| at as u32));
         let landed = self.blocks.iter().filter(|block| block.landed).count();
         assert_eq!(landed, self.landed_count as usize);
+        assert!(self.is_exclusive || !self.is_suspect);
+        assert!(!self.is_exclusive || self.owner.is_some());
         match &self.store {
             Store::Whole(_) => assert!(
                 landed < self.blocks.len(),

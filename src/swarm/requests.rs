@@ -3,16 +3,15 @@
 //! A piece is the task of one peer, so that its sender is known if it is wrong. Others help only when no piece is
 //! left to begin, or when no buffer is.
 
+use super::notes::Why;
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, BlockState, PieceState, Store};
 use super::runs::Runs;
 use super::upload::RETRY_AFTER;
-use super::{Order, Output, PeerOrder, Swarm, timers};
+use super::{Output, PeerOrder, Swarm, timers};
 use crate::base::{PieceBuf, Time};
 use crate::wire::peer::{BLOCK_LEN, Message};
 
-/// Verified pieces before rarest-first begins; until then any piece will do (libtorrent's `initial_picker_threshold`).
-const RANDOM_FIRST_PIECES: u32 = 4;
 /// Requests for one block at a time, in the end game.
 const ASKED_MAX: u8 = 2;
 
@@ -77,6 +76,7 @@ impl Swarm {
             block,
             at: now,
         });
+        self.note_asked(key, piece, block);
         self.send(key, Message::Request(self.geometry.block(piece, block)));
     }
 
@@ -104,6 +104,7 @@ impl Swarm {
 
     /// The next block to ask of a peer: of its own piece, of an orphan, of a new piece, of another's piece, twice.
     fn next_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        self.notes.because(Why::Rest);
         if let Some(found) = self.own_block(now, key) {
             return Some(found);
         }
@@ -112,10 +113,15 @@ impl Swarm {
             return self.shared_block(now, key);
         }
         if self.unasked_count > 0
-            && let Some(piece) = self.orphan(key)
+            && let Some(piece) = self.orphan(now, key)
         {
-            self.with_arriving(piece, |arriving| arriving.owner = Some(key));
+            let is_on_parole = self.is_on_parole(key);
+            self.with_arriving(piece, |arriving| {
+                arriving.owner = Some(key);
+                arriving.is_exclusive = is_on_parole && arriving.landed_count == 0;
+            });
             self.peers[key.slot()].current = Some(piece);
+            self.notes.because(Why::Orphan);
             let own = self.own_block(now, key);
             return own.or_else(|| self.shared_block(now, key));
         }
@@ -125,11 +131,13 @@ impl Swarm {
         if self.unasked_count > 0
             && let Some(found) = self.shared_block(now, key)
         {
+            self.notes.because(Why::Shared);
             return Some(found);
         }
         if let Some(found) = self.standby_block(now, key) {
             return Some(found);
         }
+        self.notes.because(Why::EndGame);
         self.busy_block(now, key)
     }
 
@@ -161,29 +169,39 @@ impl Swarm {
         self.arriving(piece)?.next_unasked_at_home()
     }
 
-    /// A piece that nobody has as a task.
-    fn orphan(&self, key: PeerKey) -> Option<u32> {
+    /// A piece that nobody has as a task. Whoever is on parole goes on with what another began only if nobody else can.
+    fn orphan(&self, now: Time, key: PeerKey) -> Option<u32> {
         let has = &self.peers[key.slot()].has;
+        let is_on_parole = self.is_on_parole(key);
         self.arriving.iter().copied().find(|&piece| {
-            let orphan = |a: &Arriving| a.owner.is_none() && a.unasked_count > 0;
+            let orphan = |a: &Arriving| {
+                let is_for_us = !is_on_parole
+                    || a.landed_count == 0
+                    || !self.has_other_source(now, key, piece, |other| !self.is_on_parole(other));
+                a.owner.is_none() && a.unasked_count > 0 && is_for_us
+            };
             has.get(piece) && self.arriving(piece).is_some_and(orphan)
+        })
+    }
+
+    /// Whether another peer of some kind could be asked for a piece now.
+    pub(super) fn has_other_source(
+        &self,
+        now: Time,
+        key: PeerKey,
+        piece: u32,
+        is_of_kind: impl Fn(PeerKey) -> bool,
+    ) -> bool {
+        self.keys().any(|other| {
+            let peer = &self.peers[other.slot()];
+            let is_ready = peer.is_servable() && !peer.is_snubbed && peer.resume_at <= now;
+            other != key && is_ready && peer.has.get(piece) && is_of_kind(other)
         })
     }
 
     /// Begins a missing piece as the task of a peer, if the peer has one and a buffer is free.
     fn open_piece(&mut self, now: Time, key: PeerKey) -> bool {
-        let first = self.have.count() < RANDOM_FIRST_PIECES;
-        let order = if first {
-            Order::Random
-        } else {
-            self.config.order
-        };
-        let has = &self.peers[key.slot()].has;
-        let suggested = self.peers[key.slot()]
-            .suggested
-            .filter(|&piece| has.get(piece) && self.picker.is_wanted(piece));
-        let picked = suggested.or_else(|| self.picker.pick(has, order, &mut self.rng));
-        let Some(piece) = picked else {
+        let Some((piece, why)) = self.choose_piece(now, key) else {
             return false;
         };
         let len = self.geometry.piece_len(piece);
@@ -200,11 +218,13 @@ impl Swarm {
             };
             Store::Whole(buffer)
         };
+        self.notes.because(why);
         self.picker.remove(piece);
         let (blocks, place) = (self.geometry.block_count(piece), self.arriving.len() as u32);
         let mut arriving = Arriving::new(store, blocks, key, place);
         arriving.asked_at = now;
-        arriving.is_suspect = self.suspects.contains(&piece);
+        arriving.is_suspect = self.suspects.contains(piece);
+        arriving.is_exclusive = arriving.is_suspect || self.is_on_parole(key);
         self.unasked_count += arriving.unasked_count;
         self.pieces[piece as usize] = PieceState::Arriving(Box::new(arriving));
         self.arriving.push(piece);
@@ -214,11 +234,13 @@ impl Swarm {
 
     /// A buffer for what is to arrive, if our share of the pool and the pool itself allow it.
     fn lend(&mut self, now: Time, len: usize) -> Option<PieceBuf> {
-        let allowed =
-            self.arriving_bytes == 0 || self.arriving_bytes + len <= self.config.arriving_bytes_max;
-        if !allowed {
-            self.lacks_room = true;
-            return None;
+        while self.arriving_bytes > 0 && self.arriving_bytes + len > self.config.arriving_bytes_max
+        {
+            let Some(piece) = self.forsaken() else {
+                self.lacks_room = true;
+                return None;
+            };
+            self.abandon(now, piece);
         }
         let buffer = loop {
             if let Some(buffer) = self.config.pool.lend(len) {
@@ -235,13 +257,31 @@ impl Swarm {
         Some(buffer)
     }
 
+    /// The arriving piece of which least is here, of those that nobody can complete any more: their holders left.
+    fn forsaken(&self) -> Option<u32> {
+        if self.unasked_count == 0 || self.peers.iter().any(|(_, peer)| peer.has.is_all()) {
+            return None;
+        }
+        let landed = |&piece: &u32| {
+            let arriving = self.arriving(piece).expect("it is in the list");
+            let is_lost = !arriving.is_complete() && self.picker.availability(piece) == 0;
+            (is_lost && arriving.store.bytes_lent() > 0).then_some((arriving.landed_count, piece))
+        };
+        let (_, piece) = self.arriving.iter().filter_map(landed).min()?;
+        Some(piece)
+    }
+
     /// A block that nobody was asked for, of a piece that is another's task.
     fn shared_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        if self.is_on_parole(key) {
+            return None;
+        }
         (0..self.arriving.len()).find_map(|at| {
-            let piece = self.arriving[at];
-            let is_suspect = |a: &Arriving| a.is_suspect;
+            // A buffer may have been made free by giving up a piece of the list.
+            let piece = *self.arriving.get(at)?;
+            let is_exclusive = |a: &Arriving| a.is_exclusive;
             if !self.peers[key.slot()].has.get(piece)
-                || self.arriving(piece).is_some_and(is_suspect)
+                || self.arriving(piece).is_some_and(is_exclusive)
             {
                 return None;
             }
@@ -253,7 +293,8 @@ impl Swarm {
     /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
     fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
         let peer = &self.peers[key.slot()];
-        if self.picker.wanted_count() > 0 || self.unasked_count > 0 || !peer.asked.is_empty() {
+        let all_asked = self.picker.wanted_count() == 0 && self.unasked_count == 0;
+        if !self.config.end_game || !all_asked || !peer.asked.is_empty() {
             return None;
         }
         let last = |&piece: &u32| {
@@ -289,7 +330,10 @@ impl Swarm {
         if arriving.is_suspect && !arriving.is_complete() {
             self.abandon(now, piece);
         } else {
-            self.with_arriving(piece, |arriving| arriving.owner = None);
+            self.with_arriving(piece, |arriving| {
+                arriving.owner = None;
+                arriving.is_exclusive = false;
+            });
         }
     }
 
@@ -384,6 +428,7 @@ impl Swarm {
     /// A peer lets its requests wait too long: they move to others, and it gets one at a time.
     pub(super) fn snub(&mut self, now: Time, key: PeerKey) {
         self.counts.stall_count += 1;
+        self.note_snubbed(key);
         let requests: Vec<_> = self.peers[key.slot()]
             .asked
             .iter()
@@ -437,10 +482,16 @@ impl Swarm {
             }
             peer.standby.take_if(|standby| standby.piece == piece);
         }
-        self.pieces[piece as usize] = PieceState::Checking(arriving.senders);
-        self.outputs.push_back(match arriving.store {
-            Store::Whole(buffer) => Output::Check { piece, buffer },
-            Store::Runs(_) => Output::Verify { piece },
+        let (store, sent) = arriving.into_sent();
+        let digests = self.digests_wanted(piece, &sent);
+        self.pieces[piece as usize] = PieceState::Checking(sent);
+        self.outputs.push_back(match store {
+            Store::Whole(buffer) => Output::Check {
+                piece,
+                buffer,
+                digests,
+            },
+            Store::Runs(_) => Output::Verify { piece, digests },
         });
     }
 }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::notes::Why;
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, Store};
 use super::{Swarm, timers};
@@ -32,7 +33,7 @@ pub(super) struct Standby {
 impl Arriving {
     /// Whether it may be asked of several, so that the first to begin sends it. What arrives in runs is shared instead.
     pub(super) fn may_wait_twice(&self) -> bool {
-        !self.is_suspect && !self.has_begun() && matches!(self.store, Store::Whole(_))
+        !self.is_exclusive && !self.has_begun() && matches!(self.store, Store::Whole(_))
     }
 
     /// Whether some of it is here or coming in.
@@ -51,7 +52,7 @@ impl Swarm {
         if !peer.asked.is_empty() {
             return None;
         }
-        if self.coming_in_count() >= COMING_IN_MAX {
+        if self.is_on_parole(key) || self.coming_in_count() >= COMING_IN_MAX {
             return None;
         }
         let gap = self.answer_time * 2;
@@ -75,6 +76,7 @@ impl Swarm {
             (share * arriving.blocks.len() as u32) >> 8
         });
         self.peers[key.slot()].standby = Some(Standby { piece, from });
+        self.notes.because(Why::Waiting);
         self.rest_of_standby(key)
     }
 

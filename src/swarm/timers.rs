@@ -99,6 +99,19 @@ impl Swarm {
         }
     }
 
+    /// Our own limit keeps what a peer sends from being read, or does so no longer: while it does, the peer owes nothing.
+    pub fn hold(&mut self, now: Time, key: PeerKey, is_held: bool) {
+        let Some(peer) = self.peer_mut(key) else {
+            return;
+        };
+        peer.is_held = is_held;
+        if !is_held {
+            (peer.progress_at, peer.received_at) = (now, now);
+            let stall_time = peer.stall_time();
+            self.deadlines.bring_forward(SWEEP, now + stall_time);
+        }
+    }
+
     fn sweep(&mut self, now: Time) {
         let mut next = Time::MAX;
         let keys: Vec<PeerKey> = self.keys().collect();
@@ -130,7 +143,7 @@ impl Swarm {
         } else {
             SILENCE_MAX
         };
-        if peer.received_at + silence_max <= now {
+        if peer.received_at + silence_max <= now && !peer.is_held {
             self.disconnect(key, Reason::Silent);
             return Time::MAX;
         }
@@ -166,7 +179,11 @@ impl Peer {
         } else {
             Time::MAX
         };
-        let silence = (self.received_at + SILENCE_MAX).min(self.sent_at + KEEPALIVE_AFTER);
-        stall.min(resume).min(rates).min(silence)
+        let silence = match self.is_held {
+            true => Time::MAX,
+            false => self.received_at + SILENCE_MAX,
+        };
+        let keepalive = self.sent_at + KEEPALIVE_AFTER;
+        stall.min(resume).min(rates).min(silence).min(keepalive)
     }
 }

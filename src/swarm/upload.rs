@@ -29,6 +29,11 @@ const READ_AHEAD_BLOCKS: usize = 2 * (RUN_BYTES / BLOCK_LEN) as usize;
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 impl Swarm {
+    /// Whether a peer is to be sent a block, be its bytes in memory or not.
+    pub fn has_upload(&self, key: PeerKey) -> bool {
+        self.next_request(key).is_some()
+    }
+
     /// The next block to send to a peer, if its bytes are in memory; otherwise they are sent for.
     pub fn next_upload(&mut self, now: Time, key: PeerKey) -> Option<Upload> {
         let place = self.next_request(key)?;

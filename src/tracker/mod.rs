@@ -26,6 +26,7 @@ use crate::reactor::{
 use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
 use crate::wire::announce::{Announce, PeerList};
+use crate::wire::native::Policy;
 use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
 use store::{Completed, Done, Job, StoreTask};
@@ -174,6 +175,8 @@ struct TrackerService {
     conns: Conns,
     infos: Infos,
     connection_ids: ConnectionIds,
+    /// Whom peers are told to serve.
+    policy: Policy,
     /// Whom the announce that was taken last names; kept for its memory.
     peers: PeerList,
     /// The body of the last answer by HTTP; kept for its memory.
@@ -209,6 +212,7 @@ impl TrackerService {
             conns: Conns::new(config.conns_per_ip_max),
             infos: Infos::default(),
             connection_ids: ConnectionIds::new()?,
+            policy: config.policy,
             peers: PeerList::default(),
             body: Vec::new(),
             folder,
@@ -357,9 +361,7 @@ impl TrackerService {
 impl Service for TrackerService {
     fn opened(&mut self, now: Time, conn: ConnId, from: Origin) -> Admission {
         match from {
-            Origin::Accepted { remote, .. } if self.conns.open(conn, remote, now) => {
-                Admission::Accept
-            }
+            Origin::Accepted { remote } if self.conns.open(conn, remote, now) => Admission::Accept,
             _ => Admission::Refuse,
         }
     }
@@ -408,6 +410,7 @@ impl Service for TrackerService {
         }
         if let Some(client) = conn.client {
             self.registry.disconnect(client);
+            self.tell_parts();
         }
     }
 
@@ -449,7 +452,7 @@ impl Service for TrackerService {
         timers.into_iter().flatten().min()
     }
 
-    fn budget(&self, conn: ConnId, direction: Direction) -> usize {
+    fn budget(&mut self, _: Time, conn: ConnId, direction: Direction) -> usize {
         match direction {
             Direction::In if self.conns.is_paused(conn) => 0,
             _ => usize::MAX,

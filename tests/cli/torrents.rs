@@ -279,6 +279,16 @@ fn a_seed_goes_on_without_a_tracker_that_is_not_there() {
     seed.end().expect(0);
 }
 
+#[test]
+fn who_waits_for_peers_to_explain_a_link_is_told_so() {
+    let scene = Scene::new();
+    let link = format!("magnet:?xt=urn:btih:{}&dn=it", "0f".repeat(20));
+    let mut get = alone(&scene, &["get", "-l", "127.0.0.1:0", &link]);
+    get.wait_err("get it: asking peers what it is");
+    get.send(Signal::SIGTERM);
+    get.end().expect(7);
+}
+
 /// What a program of others says of a file; `None` if it is not installed, which is said, and where CI=true a failure.
 fn says(program: &str, words: &[&str], file: &Path) -> Option<String> {
     let said = Command::new(program).args(words).arg(file).output();

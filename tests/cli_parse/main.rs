@@ -13,6 +13,7 @@ use shoal::cli::{
     Expectation, Failure, GetConfig, PeerChoice, PeerCommand, PeerGlobals, PeerInvocation,
     PieceOrder, SeedMode, ShareConfig, StatusConfig, Target, What, parse_peer, wants_json,
 };
+use shoal::wire::native::Policy;
 
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
@@ -96,7 +97,7 @@ fn every_option_of_get_reaches_its_value() {
     let digest = "ab".repeat(32);
     let config = get(&format!(
         "get -o out --order random --peers=round-robin --seed forever --check --sha256 {digest} --overwrite \
-         --timeout 2h --stall=90 -l 7000 --advertise 192.0.2.1 --advertise [2001:db8::1]:7001 --zone a/b vm"
+         --timeout 2h --stall=90 --up 20M --down=1.5MiB/s --policy fair -l 7000 --advertise 192.0.2.1 --advertise [2001:db8::1]:7001 --zone a/b vm"
     ));
     assert_eq!(config.target, Target::FolderOrPath("out".into()));
     assert_eq!(config.order, PieceOrder::Random);
@@ -106,6 +107,9 @@ fn every_option_of_get_reaches_its_value() {
     assert_eq!(config.sha256, Some([0xab; 32]));
     assert_eq!(config.timeout, Some(Duration::from_secs(7200)));
     assert_eq!(config.stall, Duration::from_secs(90));
+    assert_eq!(config.limits.up_bytes_per_s, Some(20 << 20));
+    assert_eq!(config.limits.down_bytes_per_s, Some(3 << 19));
+    assert_eq!(config.policy, Some(Policy::Fair));
     assert_eq!(config.reach.listen.to_string(), "[::]:7000");
     let ports: Vec<_> = config.reach.advertise.iter().map(|a| a.port).collect();
     assert_eq!(ports, [None, Some(7001)]);
@@ -316,6 +320,11 @@ fn a_refusal_names_the_option_the_value_and_the_remedy() {
             "get: --seed: \"1h\" is not none or forever (see shoal-peer help get)",
         ),
         (
+            "share x --up 0",
+            "share: --up: \"0\" is not a rate like 512K, 20M or 1.5MiB (bytes per second, at least 1K) \
+             (see shoal-peer help share)",
+        ),
+        (
             "get x --timeout 0",
             "get: --timeout: \"0\" is not a duration like 90, 90s, 10m or 2h (see shoal-peer help get)",
         ),
@@ -360,8 +369,8 @@ fn a_refusal_says_what_does_not_fit_together() {
         ),
         ("get", "get: WHAT... expected (see shoal-peer help get)"),
         (
-            "get x --up 1M",
-            "get: --up: no such option (see shoal-peer help get)",
+            "share x --down 1M",
+            "share: --down: no such option (see shoal-peer help share)",
         ),
         (
             "get x -z",

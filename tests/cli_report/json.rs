@@ -37,6 +37,24 @@ fn json_lines_of_get_are_these_byte_for_byte() {
 }
 
 #[test]
+fn the_summary_names_who_was_banned() {
+    let mut run = Run::new(JSON, PIPES);
+    let Summary::Get { mut peers, .. } = get_summary() else {
+        unreachable!("it is one of get");
+    };
+    peers[0].is_banned = true;
+    let summary = Summary::Get {
+        down_bytes: 1,
+        up_bytes: 2,
+        hash_fail: 1,
+        peers,
+    };
+    run.0.finish(at(1.0), &summary);
+    let peer = r#"{"addr":"10.0.1.17:6881","down_bytes":5,"up_bytes":7,"banned":true}"#;
+    assert!(run.text(Stream::Stdout).contains(peer));
+}
+
+#[test]
 fn json_lines_of_share_are_these_byte_for_byte() {
     let mut run = Run::new(JSON, PIPES);
     run.say(1.0, hashing(1 << 30))

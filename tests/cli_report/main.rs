@@ -95,6 +95,7 @@ pub(crate) fn get_summary() -> Summary {
             addr: "10.0.1.17:6881".parse().unwrap(),
             down_bytes: 5,
             up_bytes: 7,
+            is_banned: false,
         }],
     }
 }

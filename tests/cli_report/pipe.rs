@@ -100,6 +100,7 @@ fn a_pipe_hears_of_serving_only_what_is_new() {
         addr: "10.0.0.1:1".parse().unwrap(),
         down_bytes: 0,
         up_bytes: 9,
+        is_banned: false,
     }];
     run.0.finish(
         at(3723.0),

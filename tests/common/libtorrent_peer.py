@@ -1,4 +1,5 @@
-"""A libtorrent session with one torrent: a file or a magnet link, a folder, where to listen; settings beside its own.
+"""A libtorrent session with one torrent: a file or a magnet link, a folder, where to listen; settings beside its own,
+and "upload_bytes_per_second", which holds for peers on the same machine too.
 
 Says what happens, one alert per line, by the name of its kind. Leaves its swarm at SIGINT or SIGTERM, and ends when it
 is killed.
@@ -11,6 +12,8 @@ import sys
 import libtorrent
 
 torrent, folder, listen, settings = sys.argv[1:5]
+settings = json.loads(settings)
+upload_bytes_per_second = settings.pop("upload_bytes_per_second", 0)
 leaves = False
 
 
@@ -29,7 +32,7 @@ session = libtorrent.session({
     "enable_lsd": False,
     "enable_natpmp": False,
     "enable_upnp": False,
-    **json.loads(settings),
+    **settings,
 })
 if torrent.startswith("magnet:"):
     params = libtorrent.parse_magnet_uri(torrent)
@@ -40,6 +43,7 @@ params.save_path = folder
 params.flags &= ~libtorrent.torrent_flags.auto_managed
 params.flags &= ~libtorrent.torrent_flags.paused
 handle = session.add_torrent(params)
+handle.set_upload_limit(upload_bytes_per_second)
 has_left = False
 while True:
     if leaves and not has_left:

@@ -217,6 +217,8 @@ pub(crate) enum Answer {
     Right,
     /// With other bytes.
     Wrong,
+    /// By saying that there will be none.
+    Reject,
     /// Not at all.
     Silence,
     /// As it should, and with blocks that nobody asked for.
@@ -354,6 +356,7 @@ fn serve(shared: &Shared, stream: TcpStream) {
                 let wrong: Vec<u8> = right.iter().map(|byte| !byte).collect();
                 link.send_block(request, &wrong)
             }
+            Answer::Reject => link.send(&Message::Reject(request)),
             Answer::Silence => true,
             Answer::Half => {
                 let mut out = Vec::new();

@@ -8,6 +8,7 @@ mod complaints;
 mod content;
 mod links;
 mod loopback;
+mod meeting;
 mod mixed;
 mod net;
 mod opentracker;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shoal::base::InfoHash;
 use shoal::wire::bencode::{put_bytes, put_dictionary, put_list};
@@ -77,6 +78,53 @@ fn a_corrupting_seed_is_banned_and_nobody_else() {
     let left = named(&world, &content);
     assert!(!left.contains(&wrong.addr), "two reporters are enough");
     assert!(honest.iter().all(|seeder| left.contains(&seeder.addr)));
+}
+
+/// A liar sends one wrong block, and rejects whatever else it is asked for: its piece has several senders.
+#[test]
+fn who_sent_one_wrong_block_of_a_piece_of_many_is_banned_and_nobody_else() {
+    let world = World::new();
+    let content = image(&world, 40);
+    let gate = Gate::new(0);
+    let (said, lies) = (gate.clone(), AtomicUsize::new(0));
+    let liar = Seeder::start(&world.tracker.addr, &content, move |_| {
+        if lies.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Answer::Wrong;
+        }
+        said.open();
+        Answer::Reject
+    });
+    // The honest ones wait until the other one has had its say.
+    let honest: Vec<Seeder> = (0..3)
+        .map(|_| {
+            let gate = gate.clone();
+            Seeder::start(&world.tracker.addr, &content, move |_| {
+                gate.pass();
+                Answer::Right
+            })
+        })
+        .collect();
+    let got = world
+        .get(&["image", "-o", "copy", "--check", "-v"])
+        .exits(0);
+    assert_same(&world.path("image"), &world.path("copy"));
+    let banned: Vec<&String> = got
+        .err
+        .iter()
+        .filter(|line| line.contains("banned"))
+        .collect();
+    let blamed = format!("{} sent a corrupt block", liar.addr);
+    assert!(
+        matches!(banned[..], [line] if line.contains(&blamed)),
+        "{banned:?}"
+    );
+    let summary = got.summary();
+    assert_eq!(summary["hash_fail"].as_u64(), Some(1));
+    let peers = summary["peers"].as_array().expect("a list");
+    let banned: Vec<_> = peers.iter().filter(|peer| peer["banned"] == true).collect();
+    assert_eq!(banned.len(), 1, "{peers:?}");
+    assert_eq!(banned[0]["addr"], liar.addr.to_string());
+    assert!(honest.iter().any(|seeder| seeder.request_count() > 0));
 }
 
 #[test]

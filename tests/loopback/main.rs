@@ -10,8 +10,10 @@ mod disks;
 mod failures;
 mod hostile;
 mod large;
+mod limits;
 mod magnet;
 mod malformed;
+mod policy;
 #[path = "../common/storm.rs"]
 mod storm;
 mod trackers;

@@ -213,7 +213,7 @@ impl<F: FnMut(&mut Host, Happening)> Service for Scripted<F> {
         Some(self.host.deadline.unwrap_or(Time::MAX).min(self.guard))
     }
 
-    fn budget(&self, conn: ConnId, direction: Direction) -> usize {
+    fn budget(&mut self, _: Time, conn: ConnId, direction: Direction) -> usize {
         if direction == Direction::In && self.host.deaf.contains(&conn) {
             return 0;
         }

@@ -179,9 +179,16 @@ impl Links {
         }
     }
 
-    /// Closes the conns that took too long over their handshake, or that a search waited for too long.
-    pub(in crate::peer) fn expire(&mut self, now: Time, shell: &mut Shell) {
+    /// Closes the conns that took too long over their handshake, or that a search waited for too long, and lets those go on
+    /// that waited for a limit.
+    pub(in crate::peer) fn expire(
+        &mut self,
+        now: Time,
+        transfers: &mut [Option<Transfer>],
+        shell: &mut Shell,
+    ) {
         self.searches.handle_timeout(now);
+        self.let_go_on(now, transfers, shell);
         while let Some(&(at, conn)) = self.greetings.front() {
             let greeting = matches!(self.link(conn).map(|l| l.stage), Some(Stage::Greeting(_)));
             if greeting && at > now {
@@ -201,6 +208,7 @@ impl Links {
         greeting
             .into_iter()
             .chain(self.searches.poll_timeout())
+            .chain(self.throttle.poll_timeout())
             .min()
     }
 
@@ -234,6 +242,7 @@ impl Link {
 mod tests {
     use super::*;
     use crate::base::PeerId;
+    use crate::cli::RateLimits;
 
     /// Conns from `remote` that were let in although they say nothing, of so many as could ever be.
     fn admitted(links: &mut Links, remote: SocketAddr) -> usize {
@@ -248,7 +257,7 @@ mod tests {
 
     #[test]
     fn one_address_has_only_so_many_conns_that_say_nothing_and_so_have_all() {
-        let mut links = Links::new(PeerId([1; 20]), 6881);
+        let mut links = Links::new(PeerId([1; 20]), 6881, RateLimits::default());
         for last in 1..=2 {
             let remote = ([10, 0, 0, last], 40_000).into();
             assert_eq!(admitted(&mut links, remote), GREETINGS_PER_IP_MAX);

@@ -208,13 +208,19 @@ impl World {
             return;
         };
         match self.rig.rest.swap_remove(at) {
-            Output::Check { piece, buffer } => {
-                let verdict = self.verdict(piece, |block| {
+            Output::Check {
+                piece,
+                buffer,
+                digests,
+            } => {
+                let (verdict, all) = self.judge(piece, |block| {
                     &buffer.bytes()[block.begin as usize..block.end() as usize]
                 });
+                let digests = digests.if_wanted(&verdict, || all);
                 self.rig.input(Input::Checked {
                     piece,
                     verdict,
+                    digests,
                     buffer,
                 });
             }
@@ -232,30 +238,47 @@ impl World {
                     result,
                 });
             }
-            Output::Verify { piece } => {
-                let verdict = self.verdict(piece, |block| {
+            Output::Verify { piece, digests } => {
+                let (verdict, all) = self.judge(piece, |block| {
                     let run = Run::of(piece, block.begin);
                     let begin = (block.begin - run.begin) as usize;
                     &self.disk[&run][begin..begin + block.len as usize]
                 });
-                self.rig.input(Input::Verified { piece, verdict });
+                let digests = digests.if_wanted(&verdict, || all);
+                self.rig.input(Input::Verified {
+                    piece,
+                    verdict,
+                    digests,
+                });
             }
             _ => unreachable!("only work was chosen"),
         }
     }
 
-    fn verdict<'a>(&self, piece: u32, bytes_of: impl Fn(BlockRequest) -> &'a [u8]) -> Verdict {
+    /// What a worker finds of a piece: a verdict, and something that stands for the digest of each block.
+    fn judge<'a>(
+        &self,
+        piece: u32,
+        bytes_of: impl Fn(BlockRequest) -> &'a [u8],
+    ) -> (Verdict, Vec<Digest20>) {
         let geometry = self.rig.swarm.geometry();
-        let is_good = (0..geometry.block_count(piece)).all(|index| {
-            let block = geometry.block(piece, index);
-            let good = byte_of(block);
-            bytes_of(block).iter().all(|&byte| byte == good)
-        });
-        if is_good {
+        let blocks = (0..geometry.block_count(piece)).map(|index| geometry.block(piece, index));
+        let mut is_good = true;
+        let mut digests = Vec::new();
+        for block in blocks {
+            let (good, bytes) = (byte_of(block), bytes_of(block));
+            is_good &= bytes.iter().all(|&byte| byte == good);
+            let sum = bytes.iter().map(|&byte| u64::from(byte)).sum::<u64>();
+            let mut digest = [0; 20];
+            digest[..8].copy_from_slice(&sum.to_be_bytes());
+            digests.push(digest);
+        }
+        let verdict = if is_good {
             Verdict::Good
         } else {
             Verdict::Wrong
-        }
+        };
+        (verdict, digests)
     }
 
     /// A peer asks something of us, or gets it, or takes it back.

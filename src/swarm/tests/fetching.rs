@@ -1,5 +1,7 @@
 //! What is asked of whom, where blocks land, and who is blamed.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// The keys of those whose links were closed for a corrupt piece.
@@ -141,6 +143,19 @@ fn who_rejects_although_it_serves_us_is_left_alone_for_a_second() {
 }
 
 #[test]
+fn whom_our_own_limit_keeps_from_being_read_owes_nothing_meanwhile() {
+    let mut rig = Rig::getter(1);
+    let slow = rig.source(1);
+    rig.swarm.hold(rig.now, slow, true);
+    rig.pass(300 * SECOND);
+    assert_eq!(rig.swarm.counts().stall_count, 0);
+    assert!(rig.closed.is_empty(), "nor is it silent");
+    rig.swarm.hold(rig.now, slow, false);
+    rig.pass(60 * SECOND);
+    assert!(rig.swarm.counts().stall_count > 0, "now it does");
+}
+
+#[test]
 fn a_stall_moves_requests_to_another_peer() {
     let mut rig = Rig::getter(4);
     let silent = rig.source(1);
@@ -241,6 +256,7 @@ fn a_second_copy_goes_aside_and_the_first_whole_one_is_the_block() {
         rig.input(Input::Checked {
             piece,
             verdict,
+            digests: Vec::new(),
             buffer,
         });
         assert_eq!(banned(&rig), [winner.0]);
@@ -355,6 +371,7 @@ fn a_late_copy_from_before_does_not_slip_into_a_suspect_piece() {
     begin(&mut rig, slow, twice);
     begin(&mut rig, late, twice);
     finish_rest(&mut rig, (slow, 0, 1));
+    rig.receive(late, Message::Choke);
     rig.sent.clear();
     assert_eq!(rig.judge(false), 1);
     let wasted = rig.swarm.counts().wasted_bytes;
@@ -410,6 +427,41 @@ fn arriving_pieces_stay_within_their_share_and_a_larger_one_comes_alone() {
 }
 
 #[test]
+fn a_piece_whose_holders_left_makes_room_for_one_that_can_be_had() {
+    let mut config = config();
+    config.arriving_bytes_max = PIECE_LEN as usize;
+    let mut rig = Rig::new(config, Bitfield::none(2));
+    let gone = rig.holder(1, &[0]);
+    let first = rig.asked(gone)[0];
+    rig.land(gone, first);
+    rig.input(Input::Disconnected { peer: gone });
+    for (number, piece) in [(2, 1), (3, 0)] {
+        let holder = rig.holder(number, &[piece]);
+        let asked = rig.asked(holder);
+        assert_eq!(asked.len(), 4, "all of {piece}");
+        asked.into_iter().for_each(|block| rig.land(holder, block));
+        assert_eq!(rig.judge(true), 1);
+    }
+    assert!(rig.swarm.is_complete());
+}
+
+#[test]
+fn a_piece_that_somebody_still_has_keeps_its_room() {
+    let mut config = config();
+    config.arriving_bytes_max = PIECE_LEN as usize;
+    let mut rig = Rig::new(config, Bitfield::none(2));
+    let holder = rig.holder(1, &[0]);
+    let asked = rig.asked(holder);
+    rig.land(holder, asked[0]);
+    rig.receive(holder, Message::Choke);
+    let other = rig.holder(2, &[1]);
+    assert_eq!(rig.asked(other).len(), 0);
+    rig.receive(holder, Message::Unchoke);
+    (1..4).for_each(|at| rig.land(holder, asked[at]));
+    assert_eq!(rig.judge(true), 1);
+}
+
+#[test]
 fn a_piece_that_cannot_be_written_is_said_and_stays_missing() {
     let mut rig = Rig::getter(1);
     let peer = rig.source(1);
@@ -419,6 +471,7 @@ fn a_piece_that_cannot_be_written_is_said_and_stays_missing() {
     rig.input(Input::Checked {
         piece,
         verdict,
+        digests: Vec::new(),
         buffer,
     });
     assert!(rig.wants(|output| matches!(output, Output::Failed(_))));

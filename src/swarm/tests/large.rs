@@ -51,11 +51,15 @@ fn a_large_piece_counts_when_all_of_it_was_written_and_read_back() {
         written += rig.write_all(true);
     }
     assert_eq!(written, 8);
-    let verify = |output: &Output| matches!(output, Output::Verify { piece: 0 });
+    let verify = |output: &Output| matches!(output, Output::Verify { piece: 0, .. });
     assert!(rig.wants(verify) && !rig.swarm.have().get(0));
     assert_eq!(rig.swarm.config.pool.bytes_lent(), 0);
     let (piece, verdict) = (0, Verdict::Good);
-    rig.input(Input::Verified { piece, verdict });
+    rig.input(Input::Verified {
+        piece,
+        verdict,
+        digests: Vec::new(),
+    });
     assert!(rig.swarm.is_complete());
     assert!(rig.wants(|output| matches!(output, Output::Broadcast { piece: 0 })));
 }

@@ -2,12 +2,14 @@
 
 mod any_order;
 mod exchange;
+mod fair;
 mod fetching;
 mod foreign;
 mod large;
 mod linking;
 mod refusals;
 mod serving;
+mod suspects;
 
 use super::*;
 use crate::wire::peer::BLOCK_LEN;
@@ -147,6 +149,19 @@ impl Rig {
         key
     }
 
+    /// Peer `number` has these pieces, and serves us.
+    fn holder(&mut self, number: u8, pieces: &[u32]) -> PeerKey {
+        let key = self.link(number, true);
+        let mut has = Bitfield::none(self.swarm.have().len());
+        for &piece in pieces {
+            has.set(piece);
+        }
+        let bytes = has.as_bytes();
+        self.receive(key, Message::Bitfield { bytes });
+        self.receive(key, Message::Unchoke);
+        key
+    }
+
     /// Peer `number` has nothing, and wants something.
     fn sink(&mut self, number: u8) -> PeerKey {
         let key = self.link(number, true);
@@ -205,7 +220,7 @@ impl Rig {
         let (mut checks, mut kept) = (Vec::new(), Vec::new());
         for output in self.rest.drain(..) {
             match output {
-                Output::Check { piece, buffer } => checks.push((piece, buffer)),
+                Output::Check { piece, buffer, .. } => checks.push((piece, buffer)),
                 output => kept.push(output),
             }
         }
@@ -213,19 +228,28 @@ impl Rig {
         checks
     }
 
-    /// A worker finds every piece that waits for it good, or wrong.
+    /// A worker finds every piece that waits for it good, or wrong in every block.
     fn judge(&mut self, is_good: bool) -> usize {
+        let all: Vec<u32> = (0..PIECE_LEN / BLOCK_LEN).collect();
+        self.judge_spoilt(if is_good { &[] } else { &all })
+    }
+
+    /// A worker finds these blocks wrong in every piece that waits for it.
+    fn judge_spoilt(&mut self, spoilt: &[u32]) -> usize {
         let checks = self.take_checks();
         let count = checks.len();
         for (piece, buffer) in checks {
-            let verdict = if is_good {
+            let verdict = if spoilt.is_empty() {
                 Verdict::Good
             } else {
                 Verdict::Wrong
             };
+            let digest = |block| [u8::from(spoilt.contains(&block)); 20];
+            let digests = (0..self.swarm.geometry.block_count(piece)).map(digest);
             self.input(Input::Checked {
                 piece,
                 verdict,
+                digests: digests.collect(),
                 buffer,
             });
         }

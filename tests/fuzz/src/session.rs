@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shoal::base::{Bitfield, BufferPool, PeerId, Time, Verdict};
+use shoal::base::{Bitfield, BufferPool, Digest20, PeerId, Time, Verdict};
 use shoal::swarm::{Config, Found, Geometry, Hello, Input, Output, PeerKey, Said, Swarm, Upload};
 use shoal::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake, Extension};
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Message, put_piece_header};
@@ -45,6 +45,18 @@ struct Link {
     key: PeerKey,
     decoder: Decoder,
     asked: VecDeque<BlockRequest>,
+}
+
+/// Something that stands for the digest of each block.
+fn digests(bytes: &[u8]) -> Vec<Digest20> {
+    let blocks = bytes.chunks(BLOCK_LEN as usize);
+    let digest = |block: &[u8]| {
+        let sum: u64 = block.iter().map(|&byte| u64::from(byte)).sum();
+        let mut digest = [0; 20];
+        digest[..8].copy_from_slice(&sum.to_be_bytes());
+        digest
+    };
+    blocks.map(digest).collect()
 }
 
 struct World {
@@ -327,9 +339,10 @@ impl World {
         let at = usize::from(which / 2) % self.work.len();
         let works = which % 16 != 1;
         let input = match self.work.swap_remove(at) {
-            Output::Check { piece, buffer } => Input::Checked {
+            Output::Check { piece, buffer, .. } => Input::Checked {
                 piece,
                 verdict: verdict(buffer.bytes().iter().all(|&byte| byte == RIGHT)),
+                digests: digests(buffer.bytes()),
                 buffer,
             },
             Output::Write { run, buffer } => {
@@ -346,9 +359,11 @@ impl World {
                     result,
                 }
             }
-            Output::Verify { piece } => Input::Verified {
+            Output::Verify { piece, .. } => Input::Verified {
                 piece,
                 verdict: verdict(self.spoilt.iter().all(|spoilt| spoilt.0 != piece)),
+                // As if it could not be read once more.
+                digests: Vec::new(),
             },
             Output::Load { run, buffer } => Input::Loaded {
                 run,
