@@ -17,6 +17,7 @@ mod limits;
 mod lines;
 mod output;
 mod peer_config;
+mod policy;
 mod render_json;
 mod render_pipe;
 mod render_terminal;

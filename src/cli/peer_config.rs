@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::args::{Args, Environment, Parsed, parse, variable};
 use super::limits::{RateLimits, rate_limits};
+use super::policy::policy;
 use super::seeding::{SeedMode, parse_seed_mode};
 use super::table::PEER;
 use super::torrent_config::{self, CreateConfig, ExportConfig, SeedConfig, ShowConfig};
@@ -19,6 +20,7 @@ use super::value::{
 };
 use super::{ExitCode, Failure, OutputConfig};
 use crate::base::Digest32;
+use crate::wire::native::Policy;
 
 /// How long nothing may arrive before `get` gives up, unless `--stall` says otherwise.
 pub const STALL_DEFAULT: Duration = Duration::from_secs(600);
@@ -106,6 +108,16 @@ impl PeerCommand {
         }
     }
 
+    /// Whom it serves, if not as the tracker says.
+    pub fn policy(&self) -> Option<Policy> {
+        match self {
+            Self::Share(config) => config.policy,
+            Self::Get(config) => config.policy,
+            Self::Seed(config) => config.policy,
+            _ => None,
+        }
+    }
+
     /// What it has to do with a native tracker.
     pub fn tracker_use(&self) -> TrackerUse {
         match self {
@@ -148,6 +160,8 @@ pub struct ShareConfig {
     pub until: Option<u32>,
     /// How much may be moved.
     pub limits: RateLimits,
+    /// Whom to serve, if not as the tracker says.
+    pub policy: Option<Policy>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -177,6 +191,8 @@ pub struct GetConfig {
     pub stall: Duration,
     /// How much may be moved.
     pub limits: RateLimits,
+    /// Whom to serve, if not as the tracker says.
+    pub policy: Option<Policy>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -347,6 +363,7 @@ fn share(args: &Args, environment: Environment<'_>) -> Result<ShareConfig, Failu
         torrent,
         until: args.option("until", parse_count)?,
         limits: rate_limits(args)?,
+        policy: policy(args)?,
         reach: reach(args, environment)?,
     })
 }
@@ -394,6 +411,7 @@ fn get(args: &Args, environment: Environment<'_>) -> Result<GetConfig, Failure> 
         timeout: args.option("timeout", parse_span)?,
         stall: args.option("stall", parse_span)?.unwrap_or(STALL_DEFAULT),
         limits: rate_limits(args)?,
+        policy: policy(args)?,
         reach: reach(args, environment)?,
     })
 }

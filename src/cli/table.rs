@@ -187,6 +187,13 @@ pub(super) static PEER: Program = Program {
     ],
 };
 
+const POLICY: Flag = option(
+    "",
+    "policy",
+    "POLICY",
+    "fleet or fair (as the tracker says, else fleet)",
+);
+
 const PIECE_SIZE: Flag = option(
     "",
     "piece-size",
@@ -222,6 +229,7 @@ const SHARE: Command = Command {
         ),
         option("", "until", "N", "end with 0 once N others are complete"),
         UP,
+        POLICY,
         LISTEN,
         ADVERTISE,
         ZONE,
@@ -294,6 +302,7 @@ const GET: Command = Command {
             "RATE",
             "take at most this much a second, in all",
         ),
+        POLICY,
         LISTEN,
         ADVERTISE,
         ZONE,
@@ -366,7 +375,7 @@ const SEED: Command = Command {
         "With -t it is registered with that tracker too; the file's own are told anyway.",
         RATES,
     ],
-    flags: &[UP, LISTEN, ADVERTISE, ZONE],
+    flags: &[UP, POLICY, LISTEN, ADVERTISE, ZONE],
 };
 
 const TORRENT_CREATE: Command = Command {
@@ -472,6 +481,12 @@ pub(super) static TRACKER: Program = Program {
         switch("", "open", "track any hash, not only registered files"),
         option(
             "",
+            "policy",
+            "POLICY",
+            "whom peers serve: fleet (default) or fair",
+        ),
+        option(
+            "",
             "conns-per-ip",
             "N",
             "connections per address, loopback exempt (1024)",
@@ -486,6 +501,8 @@ pub(super) static TRACKER: Program = Program {
         "ADDR is [::]:6969, 0.0.0.0:6969, :6969 or 6969; port 0 is any free one.",
         "Without a state folder nothing is kept: a restart knows no file until its",
         "holders register it again.",
+        "POLICY fleet: everybody is to be complete as early as possible. POLICY fair:",
+        "tit for tat, whoever uploads nothing waits longer. Peers may overrule it.",
     ],
 };
 
@@ -527,7 +544,7 @@ mod tests {
 
     #[test]
     fn options_of_later_issues_are_not_accepted() {
-        let later = ["policy", "config"];
+        let later = ["config"];
         for program in [&PEER, &TRACKER] {
             for flag in program
                 .flags

@@ -6,7 +6,9 @@ use super::Failure;
 use super::args::{Args, Environment};
 use super::limits::{RateLimits, rate_limits};
 use super::peer_config::{ReachConfig, reach, what};
+use super::policy::policy;
 use super::value::{What, parse_comment, parse_name, parse_path, parse_piece_size, parse_tier};
+use crate::wire::native::Policy;
 use crate::wire::torrent::TRACKERS_COUNT_MAX;
 
 /// `seed`.
@@ -18,6 +20,8 @@ pub struct SeedConfig {
     pub path: PathBuf,
     /// How much may be moved.
     pub limits: RateLimits,
+    /// Whom to serve, if not as the tracker says.
+    pub policy: Option<Policy>,
     /// How other peers reach this one.
     pub reach: ReachConfig,
 }
@@ -64,6 +68,7 @@ pub(super) fn seed(args: &Args, environment: Environment<'_>) -> Result<SeedConf
         file: PathBuf::from(&args.operands()[0]),
         path: PathBuf::from(&args.operands()[1]),
         limits: rate_limits(args)?,
+        policy: policy(args)?,
         reach: reach(args, environment)?,
     })
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::Failure;
 use super::args::{Args, Environment, Parsed, parse, variable};
+use super::policy::policy;
 use super::table::TRACKER;
 use super::units::{parse_digits, parse_duration};
 use super::value::{TRACKER_PORT, parse_count, parse_listen};
+use crate::wire::native::Policy;
 
 /// How many connections one address may have, unless told otherwise.
 pub const CONNS_PER_IP_DEFAULT: u32 = 1024;
@@ -57,6 +59,8 @@ pub struct TrackerConfig {
     pub numwant: u32,
     /// Whether any hash is tracked, not only those of registered files.
     pub is_open: bool,
+    /// Whom peers are told to serve.
+    pub policy: Policy,
     /// The folder that registered files are kept in; `None` keeps nothing.
     pub state: Option<PathBuf>,
     /// How many connections one address may have; loopback is exempt.
@@ -108,6 +112,7 @@ fn config(args: &Args, environment: Environment<'_>) -> Result<TrackerConfig, Fa
             .option("numwant", parse_numwant)?
             .unwrap_or(NUMWANT_DEFAULT),
         is_open: args.is_given("open"),
+        policy: policy(args)?.unwrap_or(Policy::Fleet),
         state: state.or_else(|| state_directory(environment)),
         conns_per_ip_max: args
             .option("conns-per-ip", parse_count)?
@@ -177,13 +182,14 @@ mod tests {
         assert_eq!(config.udp, UdpFront::WithTcp);
         assert_eq!(config.interval, INTERVAL_DEFAULT);
         assert_eq!((config.numwant, config.is_open), (50, false));
+        assert_eq!(config.policy, Policy::Fleet);
         assert!(!config.quiet);
     }
 
     #[test]
     fn every_option_reaches_its_value() {
         let config = config_of(
-            "-l 127.0.0.1:0 --listen=:7000 -u off -a off -s /var/lib/shoal --conns-per-ip 7 -i 1:2h -n 9 --open -q -vv",
+            "-l 127.0.0.1:0 --listen=:7000 -u off -a off -s /var/lib/shoal --conns-per-ip 7 -i 1:2h -n 9 --open --policy fair -q -vv",
             "/elsewhere",
         );
         let listen = config.listen.iter().map(ToString::to_string);
@@ -193,6 +199,7 @@ mod tests {
         let bounds = (Duration::from_secs(1), Duration::from_secs(7200));
         assert_eq!(config.interval, bounds);
         assert_eq!((config.numwant, config.is_open), (9, true));
+        assert_eq!(config.policy, Policy::Fair);
         let at = config_of("-u 127.0.0.1:0", "").udp;
         assert_eq!(at, UdpFront::At("127.0.0.1:0".parse().expect("valid")));
         assert_eq!(
@@ -262,8 +269,8 @@ mod tests {
                 "--state: given more than once (see shoal-tracker --help)",
             ),
             (
-                "--policy",
-                "--policy: no such option (see shoal-tracker --help)",
+                "--policy equal",
+                "--policy: \"equal\" is not fleet or fair (see shoal-tracker --help)",
             ),
         ] {
             let failure = run(line, "").expect_err(line);

@@ -135,6 +135,7 @@ fn start(
     let link_rng = Rng::new(rng.next_u64());
     let tracker = TrackerLink::new(globals.tracker, is_required, hello, link_rng);
     let now = reactor.now();
+    let policy_wanted = command.policy();
     let links = Links::new(id, port, command.limits());
     let jobs = jobs_of(now, command);
     let mut shell = Shell::new(
@@ -145,6 +146,7 @@ fn start(
         writer,
         (id, port, rng),
     );
+    shell.policy_wanted = policy_wanted;
     shell.content_count = jobs.len();
     let service = PeerService::new(now, shell, links, jobs);
     Ok((reactor, service))

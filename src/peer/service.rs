@@ -212,6 +212,10 @@ impl PeerService {
                 self.shell
                     .tracker
                     .ready(Duration::from_millis(u64::from(reply.batch_ms)));
+                self.shell.told_policy(reply.policy);
+                for transfer in self.transfers.iter_mut().flatten() {
+                    transfer.swarm.set_policy(now, self.shell.policy());
+                }
                 self.each_job(now, |job, cx| {
                     if !job.is_over() {
                         job.ready(cx);
@@ -252,7 +256,7 @@ impl PeerService {
                     .flatten()
                     .filter(|t| t.is_member(slot))
                 {
-                    transfer.newcomers(now, members.iter().map(|pushed| pushed.member));
+                    transfer.members_changed(now, self.shell.id, &members);
                 }
             }
             TrackerEvent::Removed { slot } => {

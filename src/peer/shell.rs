@@ -13,7 +13,8 @@ use crate::base::{BufferPool, PeerId, Rng, Time};
 use crate::cli::{self, Event, ExitCode, Failure, Reporter};
 use crate::reactor::{Command, ConnId, Signals};
 use crate::storage::{LineWriter, Shutdown, Stream, Wake, Workers};
-use crate::swarm::Config;
+use crate::swarm::{Config, Policy};
+use crate::wire::native;
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
 pub(super) const TRACKER_DIAL: u64 = u64::MAX;
@@ -50,6 +51,10 @@ pub(super) struct Shell {
     pub pool: BufferPool,
     pub rng: Rng,
     pub id: PeerId,
+    /// Whom the user wants served.
+    pub policy_wanted: Option<native::Policy>,
+    /// Whom the tracker wants served; after a restart that may be others.
+    policy_told: native::Policy,
     /// Contents that share the pool.
     pub content_count: usize,
 }
@@ -82,7 +87,31 @@ impl Shell {
             pool: BufferPool::new(BUFFER_BYTES_MAX),
             rng,
             id,
+            policy_wanted: None,
+            policy_told: native::Policy::Fleet,
             content_count: 1,
+        }
+    }
+
+    /// The tracker said whom peers are to serve.
+    pub(super) fn told_policy(&mut self, policy: native::Policy) {
+        self.policy_told = policy;
+        let by = match self.policy_wanted {
+            Some(_) => "--policy",
+            None => "the tracker",
+        };
+        let name = match self.policy() {
+            Policy::Fleet => "fleet",
+            Policy::Fair => "fair",
+        };
+        log::info!("serving by the policy {name}, as {by} says");
+    }
+
+    /// Whom to serve: as the user wants it, else as the tracker says, else as a fleet.
+    pub(super) fn policy(&self) -> Policy {
+        match self.policy_wanted.unwrap_or(self.policy_told) {
+            native::Policy::Fleet => Policy::Fleet,
+            native::Policy::Fair => Policy::Fair,
         }
     }
 
@@ -92,6 +121,7 @@ impl Shell {
         let share = |bytes: usize, least: usize| (bytes / self.content_count).max(least);
         config.arriving_bytes_max = share(config.arriving_bytes_max, ARRIVING_BYTES_MIN);
         config.cache_bytes_max = share(config.cache_bytes_max, CACHE_BYTES_MIN);
+        config.policy = self.policy();
         config.notes = log::log_enabled!(log::Level::Trace);
         config
     }

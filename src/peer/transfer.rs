@@ -11,14 +11,14 @@ use super::job::is_busy;
 use super::shell::{Dial, Shell};
 use super::wire_link::Links;
 use super::{Failure as TrackerFailure, OwnedReply, tag};
-use crate::base::{Bitfield, PieceBuf, Time, Verdict};
+use crate::base::{Bitfield, PeerId, PieceBuf, Time, Verdict};
 use crate::reactor::{Closed, Command};
 use crate::storage::{Outflow, PartFiles};
 use crate::swarm::{Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
-    BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member, Request,
-    Role, WANT_MAX,
+    BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member,
+    PeerChange, PushedMember, Request, Role, WANT_MAX,
 };
 
 /// The shortest pause before a busy tracker is asked again.
@@ -142,6 +142,8 @@ impl Transfer {
             OwnedReply::Join(reply) => {
                 self.joining = false;
                 self.slot = Some(reply.slot);
+                let (index, of) = (reply.partition_index, reply.partition_of);
+                self.swarm.set_part(index, of);
                 self.swarm.handle_input(now, Input::Joined { batch });
                 let found: Vec<Found> = reply.members.iter().map(|m| found(&m)).collect();
                 self.swarm.handle_input(now, Input::Found { peers: &found });
@@ -183,9 +185,17 @@ impl Transfer {
             .min()
     }
 
-    /// The tracker told of newcomers.
-    pub(super) fn newcomers(&mut self, now: Time, members: impl Iterator<Item = Member>) {
-        let found: Vec<Found> = members.map(|member| found(&member)).collect();
+    /// The tracker told of newcomers, or which seeds share the pieces among them: of nobody, if each offers all.
+    pub(super) fn members_changed(&mut self, now: Time, id: PeerId, members: &[PushedMember]) {
+        let (joined, seeds): (Vec<&PushedMember>, Vec<_>) = members
+            .iter()
+            .partition(|pushed| pushed.change == PeerChange::Joined);
+        if joined.is_empty() {
+            let ours = seeds.iter().position(|seed| seed.member.peer_id == id);
+            let (index, of) = ours.map_or((0, 1), |index| (index, seeds.len()));
+            return self.swarm.set_part(index as u16, of as u16);
+        }
+        let found: Vec<Found> = joined.iter().map(|pushed| found(&pushed.member)).collect();
         self.swarm
             .handle_input(now, Input::Newcomers { peers: &found });
     }

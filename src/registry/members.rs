@@ -63,6 +63,8 @@ pub(super) struct Want<'a> {
 pub(super) struct Members {
     table: Slab<Member>,
     seeds: Vec<u32>,
+    /// Changes with every change of `seeds`.
+    seeds_version: u32,
     others: Vec<u32>,
     by_peer: BTreeMap<PeerPlace, u32>,
     availability: Availability,
@@ -77,6 +79,7 @@ impl Members {
         Self {
             table: Slab::new(),
             seeds: Vec::new(),
+            seeds_version: 0,
             others: Vec::new(),
             by_peer: BTreeMap::new(),
             availability: Availability::new(piece_count),
@@ -94,6 +97,16 @@ impl Members {
     /// How many members hold everything.
     pub(super) fn seed_count(&self) -> usize {
         self.seeds.len()
+    }
+
+    /// The members that hold everything.
+    pub(super) fn seeds(&self) -> &[u32] {
+        &self.seeds
+    }
+
+    /// Changes with every change of the members that hold everything.
+    pub(super) fn seeds_version(&self) -> u32 {
+        self.seeds_version
     }
 
     /// How many members hold each piece.
@@ -270,6 +283,7 @@ impl Members {
     }
 
     fn enlist(&mut self, key: u32, is_seed: bool) {
+        self.seeds_version = self.seeds_version.wrapping_add(u32::from(is_seed));
         let list = self.list(is_seed);
         list.push(key);
         let place = list.len() as u32 - 1;
@@ -283,6 +297,7 @@ impl Members {
 
     fn delist_from(&mut self, key: u32, from_seeds: bool) {
         let place = self.member(key).place;
+        self.seeds_version = self.seeds_version.wrapping_add(u32::from(from_seeds));
         let list = self.list(from_seeds);
         list.swap_remove(place as usize);
         if let Some(&moved) = list.get(place as usize) {

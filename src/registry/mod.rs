@@ -21,6 +21,7 @@ mod list;
 mod members;
 mod mixture;
 mod naming;
+mod partition;
 mod places;
 mod query;
 mod rows;
@@ -49,6 +50,7 @@ use completions::{Completions, Serial};
 pub use foreign::{FOREIGN_PER_IP_MAX, FOREIGN_PER_SWARM_MAX};
 use members::Members;
 pub use naming::Told;
+pub use partition::{PARTS_MAX, PartTold};
 use rows::Ticks;
 pub use scope::{Addresses, Reach};
 use subscriptions::Subscriptions;
@@ -193,6 +195,8 @@ pub struct Registry {
     /// The foreign members of each content that is registered or had one.
     foreign: Swarms,
     ticks: Ticks,
+    /// Contents whose seeds are to hear which parts of the pieces they offer first.
+    repartitioned: Vec<Serial>,
     foreign_members: usize,
     /// Those of them that are not registered.
     open_swarms: usize,
@@ -219,6 +223,7 @@ impl Registry {
             heap_bytes: 0,
             foreign: Swarms::new(key),
             ticks: Ticks::new(announce::lifetime_s(config.interval_s.1)),
+            repartitioned: Vec::new(),
             foreign_members: 0,
             open_swarms: 0,
             downloads_version: 0,
@@ -499,9 +504,12 @@ impl Registry {
     /// Changes the members of a content, and keeps count of their memory.
     fn change(&mut self, serial: Serial, change: impl FnOnce(&mut Members)) {
         let members = self.swarms.get_mut(&serial).expect(SWARM);
-        let before = members.heap_bytes();
+        let (before, seeds_version) = (members.heap_bytes(), members.seeds_version());
         change(members);
         self.heap_bytes = self.heap_bytes - before + members.heap_bytes();
+        if members.seeds_version() != seeds_version {
+            self.note_parts(serial);
+        }
     }
 
     /// What a JOIN says that its member has, checked against `left`: partly arrived pieces may be counted in it.

@@ -30,6 +30,7 @@ pub(super) enum Answer {
     Joined { batch: Duration, peers: Vec<Found> },
     Named(Vec<Found>),
     Newcomer(Found),
+    Part { index: u16, of: u16 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +142,7 @@ impl Simulation {
                 self.tracker.memberships[node] = None;
             }
         }
+        self.tell_parts();
     }
 
     fn join(&mut self, node: usize, have: &Bitfield) {
@@ -180,6 +182,19 @@ impl Simulation {
             let other = self.tracker.node_of(told.client);
             self.answer(other, Answer::Newcomer(found(&told.newcomer)));
         }
+        self.tell_parts();
+    }
+
+    /// Tells seeds which parts of the pieces they offer first, if that has changed.
+    fn tell_parts(&mut self) {
+        for told in self.tracker.registry.take_parts() {
+            let node = self.tracker.node_of(told.client);
+            let id = self.nodes[node].id;
+            let index = told.seeds.iter().position(|seed| *seed == id);
+            let of = told.seeds.len().max(1) as u16;
+            let index = index.unwrap_or(0) as u16;
+            self.answer(node, Answer::Part { index, of });
+        }
     }
 
     /// The tracker's answer arrives.
@@ -194,6 +209,7 @@ impl Simulation {
                 self.input(node, Input::Found { peers: &peers });
             }
             Answer::Named(peers) => self.input(node, Input::Found { peers: &peers }),
+            Answer::Part { index, of } => self.nodes[node].swarm.set_part(index, of),
             Answer::Newcomer(peer) if self.scenario.both_dial => {
                 self.input(node, Input::Found { peers: &[peer] });
             }

@@ -1,12 +1,23 @@
-//! Whom to serve: slots, free ones given at once, taken ones passed on in turn.
+//! Whom to serve: slots, free ones given at once, taken ones passed on in turn, or to those who give (see `fair`).
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
+use super::notes::Favour;
 use super::peer::{Peer, PeerKey};
 use super::{Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::Message;
+
+/// Whom a swarm serves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Policy {
+    /// One domain of trust: everybody is to have everything as early as possible.
+    #[default]
+    Fleet,
+    /// Cohen's choker: who gives is given.
+    Fair,
+}
 
 /// How long a slot is kept while others wait (Cohen's interval).
 pub(super) const SLOT_TIME: Duration = Duration::from_secs(10);
@@ -17,15 +28,31 @@ const SETTLE_TIME: Duration = Duration::from_secs(5);
 pub(super) const FOREIGN_CHOKE_TIME_MIN: Duration = Duration::from_secs(7);
 
 impl Swarm {
-    fn slots_taken(&self) -> usize {
+    /// Serves others from now on, if `policy` is another one: the links stay.
+    pub fn set_policy(&mut self, now: Time, policy: Policy) {
+        if std::mem::replace(&mut self.config.policy, policy) == policy {
+            return;
+        }
+        self.forget_turns();
+        match policy {
+            Policy::Fleet => self.fill_slots(now, None),
+            Policy::Fair => self.begin_rounds(now),
+        }
+        self.serve(now);
+        let asking = |key: &PeerKey| !self.peers[key.slot()].requests.is_empty();
+        let asking: Vec<PeerKey> = self.keys().filter(asking).collect();
+        asking.into_iter().for_each(|key| self.wake(key));
+        self.settle(now);
+    }
+
+    pub(super) fn slots_taken(&self) -> usize {
         let peers = self.peers.iter();
         let takes = peers.filter(|(_, peer)| !peer.am_choking && !peer.is_upload_only);
         takes.count()
     }
 
     fn slots_free(&self) -> usize {
-        let max = self.config.upload_slots_max;
-        max.saturating_sub(self.slots_taken())
+        self.slots_max().saturating_sub(self.slots_taken())
     }
 
     /// Gives free slots: to `newcomer` without waiting for its interest, and to those who wait longest.
@@ -34,25 +61,30 @@ impl Swarm {
         if free == 0 {
             return;
         }
+        if self.config.policy == Policy::Fair && !self.wants_nothing() {
+            return self.give_free_slots(now);
+        }
         for key in self.waiting(now) {
             if free == 0 {
                 return;
             }
-            self.unchoke(now, key);
+            self.unchoke(now, key, Favour::Free);
             free -= 1;
         }
-        if let Some(key) = newcomer.filter(|_| free > 0) {
-            self.unchoke(now, key);
+        // Where slots are few, one is not spent on somebody who may want nothing.
+        let newcomer = newcomer.filter(|_| free > 0 && self.config.policy == Policy::Fleet);
+        if let Some(key) = newcomer {
+            self.unchoke(now, key, Favour::Free);
         }
     }
 
-    fn is_anybody_waiting(&self) -> bool {
+    pub(super) fn is_anybody_waiting(&self) -> bool {
         let is_waiting = |peer: &Peer| peer.is_interested && peer.am_choking;
         self.peers.iter().any(|(_, peer)| is_waiting(peer))
     }
 
     /// Interested peers that are choked and may be unchoked now, those who wait longest first.
-    fn waiting(&self, now: Time) -> Vec<PeerKey> {
+    pub(super) fn waiting(&self, now: Time) -> Vec<PeerKey> {
         let mut waiting: Vec<PeerKey> = self
             .keys()
             .filter(|key| {
@@ -69,7 +101,7 @@ impl Swarm {
         peer.is_interested = true;
         // Whatever it said before (BEP 21); but then its slot may be another's by now.
         let needed_none = std::mem::take(&mut peer.is_upload_only);
-        if needed_none && !peer.am_choking && self.slots_taken() > self.config.upload_slots_max {
+        if needed_none && !peer.am_choking && self.slots_taken() > self.slots_max() {
             self.choke(now, key);
         }
         let peer = &mut self.peers[key.slot()];
@@ -87,17 +119,25 @@ impl Swarm {
         }
     }
 
-    fn unchoke(&mut self, now: Time, key: PeerKey) {
+    pub(super) fn unchoke(&mut self, now: Time, key: PeerKey, favour: Favour) {
+        let chance_time = self.chance_time();
         let peer = &mut self.peers[key.slot()];
         if peer.am_choking {
             peer.am_choking = false;
             peer.note_choke_change(now);
+            peer.gave.was_tried = true;
+            peer.favoured_until = match favour {
+                Favour::Free | Favour::Chance => now + chance_time,
+                Favour::Gave { .. } | Favour::Turn => Time::ZERO,
+            };
+            self.note_unchoked(key, favour);
             self.promise(key);
             self.send(key, Message::Unchoke);
         }
     }
 
-    fn choke(&mut self, now: Time, key: PeerKey) {
+    pub(super) fn choke(&mut self, now: Time, key: PeerKey) {
+        self.note_choked(key);
         let peer = &mut self.peers[key.slot()];
         peer.am_choking = true;
         peer.note_choke_change(now);
@@ -106,22 +146,35 @@ impl Swarm {
         self.drop_requests(now, key);
     }
 
-    /// Passes slots on: first those that nobody uses, then those that were held longest.
+    /// Passes slots on, as the policy says.
     pub(super) fn rotate(&mut self, now: Time) {
+        match self.config.policy {
+            Policy::Fleet => self.take_turns(now, SLOT_TIME),
+            Policy::Fair => self.next_round(now),
+        }
+        if self.is_anybody_waiting() {
+            self.deadlines
+                .set(timers::ROTATE, now + Duration::from_secs(1));
+        }
+    }
+
+    /// Passes slots on: first those that nobody uses, then those that were held longest, for `slot_time` at least.
+    pub(super) fn take_turns(&mut self, now: Time, slot_time: Duration) {
         for waiter in self.waiting(now) {
             let holder = self
                 .keys()
                 .filter(|key| {
                     let peer = &self.peers[key.slot()];
                     let time = if peer.is_interested {
-                        SLOT_TIME
+                        slot_time
                     } else {
-                        SETTLE_TIME
+                        SETTLE_TIME.min(slot_time)
                     };
                     !peer.am_choking
                         && !peer.is_upload_only
                         && peer.choke_kept_until <= now
                         && now.since(peer.choke_changed_at) >= time
+                        && !self.is_to_finish(now, *key)
                 })
                 .max_by_key(|key| {
                     let peer = &self.peers[key.slot()];
@@ -131,11 +184,7 @@ impl Swarm {
                 let Some(holder) = holder else { break };
                 self.choke(now, holder);
             }
-            self.unchoke(now, waiter);
-        }
-        if self.is_anybody_waiting() {
-            self.deadlines
-                .set(timers::ROTATE, now + Duration::from_secs(1));
+            self.unchoke(now, waiter, Favour::Turn);
         }
     }
 }

@@ -1,17 +1,7 @@
 //! What a swarm may use, and how it chooses.
 
-use super::{Order, PeerOrder, WHOLE_PIECE_BYTES_MAX};
+use super::{Order, PeerOrder, Policy, WHOLE_PIECE_BYTES_MAX};
 use crate::base::{BufferPool, PeerId};
-
-/// Whom a swarm serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// One domain of trust: everybody is to have everything as early as possible.
-    #[default]
-    Fleet,
-    /// Cohen's choker: who gives is given.
-    Fair,
-}
 
 /// What a swarm may use, and how it chooses.
 #[derive(Clone, Debug)]

@@ -119,6 +119,7 @@ impl Swarm {
             incoming.filled += count as u32;
         }
         peer.down.add(now, count);
+        peer.gave.latest += count as u64;
         peer.progress_at = now;
         let account = peer.account;
         self.counts.down_bytes += count as u64;
@@ -216,8 +217,8 @@ impl Swarm {
         match incoming.goes {
             Goes::Away => false,
             Goes::InPlace => state.landing == Some(key),
-            // The piece may have failed meanwhile, and be another's alone to send.
-            Goes::Aside => !state.landed && arriving.takes_from(key),
+            // The piece may have failed meanwhile, and be another's alone to send, or have been begun anew.
+            Goes::Aside => !state.landed && arriving.has_home(block) && arriving.takes_from(key),
         }
     }
 
@@ -356,6 +357,7 @@ impl Swarm {
             self.announcer.hurry(now);
             self.contacts_changed = true;
             self.outputs.push_back(Output::Complete);
+            self.serve(now);
         }
     }
 }

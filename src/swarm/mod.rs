@@ -20,6 +20,7 @@ mod choker;
 mod config;
 mod contacts;
 mod exchange;
+mod fair;
 mod geometry;
 mod inbound;
 mod info;
@@ -52,13 +53,14 @@ use slab::Slab;
 
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
-pub use config::{Config, Policy};
+pub use choker::Policy;
+pub use config::Config;
 pub use contacts::Found;
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
-pub use notes::{Decision, Note, Why};
+pub use notes::{Decision, Favour, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use preference::PeerOrder;
@@ -320,6 +322,8 @@ pub struct Swarm {
     /// Requests became free: every peer may get more to do.
     hungry: bool,
     turn: usize,
+    /// When slots were last passed on to those who give.
+    round_began_at: Time,
     outputs: VecDeque<Output>,
     notes: Notes,
 }
@@ -365,6 +369,7 @@ impl Swarm {
             deadlines: Deadlines::default(),
             hungry: false,
             turn: 0,
+            round_began_at: Time::ZERO,
             outputs: VecDeque::new(),
         }
     }

@@ -81,8 +81,42 @@ pub enum Decision {
         /// How long it waited.
         waited: Duration,
     },
+    /// It may ask.
+    Unchoke {
+        /// Why it.
+        favour: Favour,
+    },
+    /// It may ask no longer.
+    Choke,
     /// It let its requests wait too long: they move to others.
     Snub,
+}
+
+/// Why a peer is given a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Favour {
+    /// One was free.
+    Free,
+    /// It is among those who gave most.
+    Gave {
+        /// Payload bytes that it sent in the last two rounds.
+        bytes: u64,
+    },
+    /// Somebody is, at random, to show what it can give.
+    Chance,
+    /// It waited longest.
+    Turn,
+}
+
+impl fmt::Display for Favour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Free => f.write_str("a slot is free"),
+            Self::Gave { bytes } => write!(f, "it gave {bytes} bytes of late"),
+            Self::Chance => f.write_str("to try it"),
+            Self::Turn => f.write_str("it waited longest"),
+        }
+    }
 }
 
 impl fmt::Display for Decision {
@@ -100,6 +134,8 @@ impl fmt::Display for Decision {
                 f,
                 "served piece {piece}: handed out {sent} times before, it has {pieces} and waited {waited:?}"
             ),
+            Self::Unchoke { favour } => write!(f, "unchoked: {favour}"),
+            Self::Choke => f.write_str("choked"),
             Self::Snub => f.write_str("waited for no longer"),
         }
     }
@@ -172,6 +208,18 @@ impl Swarm {
                 waited: now.since(peer.asks_since),
             };
             self.note(key, serve);
+        }
+    }
+
+    pub(super) fn note_unchoked(&mut self, key: PeerKey, favour: Favour) {
+        if self.notes.is_on {
+            self.note(key, Decision::Unchoke { favour });
+        }
+    }
+
+    pub(super) fn note_choked(&mut self, key: PeerKey) {
+        if self.notes.is_on {
+            self.note(key, Decision::Choke);
         }
     }
 

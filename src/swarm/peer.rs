@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Geometry;
 use super::exchange::Exchange;
+use super::fair::Gave;
 use super::pieces::Sender;
 use super::standby::Standby;
 use crate::base::{Bitfield, PeerId, Rate, Time};
@@ -135,6 +136,10 @@ pub(super) struct Peer {
     pub choke_kept_until: Time,
     /// Since when it is interested and choked.
     pub waiting_since: Time,
+    /// What it gave us of late.
+    pub gave: Gave,
+    /// Until when it has a slot whatever it gives.
+    pub favoured_until: Time,
 
     /// Requests it takes at a time (`reqq` of BEP 10).
     pub requests_max: usize,
@@ -201,6 +206,8 @@ impl Peer {
             choke_changed_at: now,
             choke_kept_until: Time::ZERO,
             waiting_since: Time::MAX,
+            gave: Gave::default(),
+            favoured_until: Time::ZERO,
             requests_max: 250,
             asked: VecDeque::new(),
             cancelled: VecDeque::new(),

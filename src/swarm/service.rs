@@ -42,6 +42,8 @@ pub(super) struct Service {
     spread: Vec<u16>,
     /// How often each piece was handed out.
     sent: Vec<u16>,
+    /// The pieces that we offer first: of so many parts, this one.
+    part: (u32, u32),
 }
 
 impl Service {
@@ -52,7 +54,15 @@ impl Service {
             width,
             spread: vec![0; piece_count as usize],
             sent: vec![0; piece_count as usize],
+            part: (0, 1),
         }
+    }
+
+    /// Copies of a piece that went out, `by_us`: one more if another seed begins with it.
+    fn copies(&self, piece: u32, by_us: &[u16]) -> u16 {
+        let (index, of) = self.part;
+        let is_ours = piece % of == index;
+        by_us[piece as usize].max(u16::from(!is_ours))
     }
 
     fn turn_of(&self, peer: PeerKey) -> Option<usize> {
@@ -61,21 +71,31 @@ impl Service {
 }
 
 impl Swarm {
+    /// Whether pieces are finished one after the other. Tit for tat shares our uplink among those that it unchoked, so that
+    /// what they give is judged alike; but a seed is to hand out whole pieces and none twice under either policy.
+    fn serves_in_turns(&self) -> bool {
+        self.config.policy == Policy::Fleet || self.is_complete()
+    }
+
+    /// Several seeds offer parts of the pieces first: we the `index`th of `of` parts. When that part is out, what fewest
+    /// neighbours hold comes next, whosever part it is.
+    pub fn set_part(&mut self, index: u16, of: u16) {
+        self.service.part = (u32::from(index), u32::from(of.max(1)));
+    }
+
     /// Which of a peer's requests is answered next, if it is its turn.
     pub(super) fn next_request(&self, key: PeerKey) -> Option<usize> {
         let requests = &self.peer(key)?.requests;
-        match self.config.policy {
-            Policy::Fair => (!requests.is_empty()).then_some(0),
-            Policy::Fleet => {
-                let turn = self.service.turns[self.service.turn_of(key)?];
-                requests.iter().position(|r| r.piece == turn.piece)
-            }
+        if !self.serves_in_turns() {
+            return (!requests.is_empty()).then_some(0);
         }
+        let turn = self.service.turns[self.service.turn_of(key)?];
+        requests.iter().position(|r| r.piece == turn.piece)
     }
 
     /// A request came, or one fewer waits, or somebody left: gives the turns that are free.
     pub(super) fn serve(&mut self, now: Time) {
-        if self.config.policy != Policy::Fleet {
+        if !self.serves_in_turns() {
             return;
         }
         while self.active_turn_count(now) < self.service.width.turns() {
@@ -121,9 +141,11 @@ impl Swarm {
         self.keys().filter(waits).min_by_key(|key| {
             let peer = &self.peers[key.slot()];
             let overdue = now.since(peer.asks_since) > WAIT_MAX;
-            let pieces = if overdue { 0 } else { peer.has.count() };
+            let is_alike = overdue || self.config.policy == Policy::Fair;
+            let pieces = if is_alike { 0 } else { peer.has.count() };
             let first = peer.requests.front().filter(|_| self.is_complete());
-            let sent = first.map_or(0, |request| self.service.sent[request.piece as usize]);
+            let service = &self.service;
+            let sent = first.map_or(0, |first| service.copies(first.piece, &service.sent));
             (Reverse(overdue), sent, pieces, peer.asks_since)
         })
     }
@@ -174,13 +196,24 @@ impl Swarm {
         if turn.sent_bytes >= self.geometry.piece_len(turn.piece) {
             self.service.turns.remove(at);
             self.peers[key.slot()].asks_since = now;
+            self.pass_on_after_piece(now, key);
         }
         self.serve(now);
+    }
+
+    /// Whether a peer is in the middle of a piece.
+    pub(super) fn has_turn(&self, key: PeerKey) -> bool {
+        self.service.turn_of(key).is_some()
     }
 
     /// A link is going: its turns end.
     pub(super) fn service_lost(&mut self, key: PeerKey) {
         self.service.turns.retain(|turn| turn.peer != key);
+    }
+
+    /// Nobody is being served any more; what was handed out stays counted.
+    pub(super) fn forget_turns(&mut self) {
+        self.service.turns.clear();
     }
 
     /// A peer is no longer served.
@@ -193,7 +226,7 @@ impl Swarm {
     /// that no piece goes out twice before all went out once.
     pub(super) fn promise(&mut self, key: PeerKey) {
         let peer = &self.peers[key.slot()];
-        let suggests = self.config.suggests && self.config.policy == Policy::Fleet;
+        let suggests = self.config.suggests;
         if !suggests || !self.is_complete() || !peer.hello.fast {
             return;
         }
@@ -203,8 +236,8 @@ impl Swarm {
         let offset = self.rng.below(self.have.len() as usize) as u32;
         let peer = &self.peers[key.slot()];
         let rank = |&piece: &u32| {
-            let spread = self.service.spread[piece as usize];
-            (spread, self.picker.availability(piece))
+            let copies = self.service.copies(piece, &self.service.spread);
+            (copies, self.picker.availability(piece))
         };
         let lacked = (offset..self.have.len()).chain(0..offset);
         let Some(piece) = lacked

@@ -26,6 +26,7 @@ use crate::reactor::{
 use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
 use crate::wire::announce::{Announce, PeerList};
+use crate::wire::native::Policy;
 use crate::wire::udp::announced_hash;
 use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
@@ -175,6 +176,8 @@ struct TrackerService {
     conns: Conns,
     infos: Infos,
     connection_ids: ConnectionIds,
+    /// Whom peers are told to serve.
+    policy: Policy,
     /// Whom the announce that was taken last names; kept for its memory.
     peers: PeerList,
     /// The body of the last answer by HTTP; kept for its memory.
@@ -210,6 +213,7 @@ impl TrackerService {
             conns: Conns::new(config.conns_per_ip_max),
             infos: Infos::default(),
             connection_ids: ConnectionIds::new()?,
+            policy: config.policy,
             peers: PeerList::default(),
             body: Vec::new(),
             folder,
@@ -413,6 +417,7 @@ impl Service for TrackerService {
         }
         if let Some(client) = conn.client {
             self.registry.disconnect(client);
+            self.tell_parts();
         }
     }
 

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 
 use super::TrackerService;
 use super::conns::{Conns, INTERVAL_SECS};
-use crate::base::{Time, canonical};
+use crate::base::{PeerId, Time, canonical};
 use crate::reactor::{Closed, ConnId};
 use crate::registry::{Caller, Client, Joining, Refusal, Registry, Told};
 use crate::wire::native::{
-    AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameHead, HaveBatch, Hello,
-    HelloReply, ItemWriter, Join, JoinReply, List, ListEntry, MemberEntry, PAGE_ENTRIES_MAX,
-    PeerChange, Policy, Push, PushedMember, Refusal as BadRequest, Reply, Request,
+    AddrPair, AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameHead, HaveBatch,
+    Hello, HelloReply, ItemWriter, Join, JoinReply, List, ListEntry, Member, MemberEntry,
+    PAGE_ENTRIES_MAX, PeerChange, Push, PushedMember, Refusal as BadRequest, Reply, Request,
 };
 
 /// A refusal, and when to ask again.
@@ -120,6 +120,7 @@ impl TrackerService {
         if let Err(refused) = outcome {
             self.refuse(id, request_id, &refused);
         }
+        self.tell_parts();
     }
 
     fn client(&self, id: ConnId) -> Option<Client> {
@@ -168,7 +169,7 @@ impl TrackerService {
             batch_ms: self.registry.batch_ms(),
             interval_s: INTERVAL_SECS,
             frame_bytes_max: FRAME_BYTES_MAX as u32,
-            policy: Policy::Fleet,
+            policy: self.policy,
             seen_addr: canonical(remote),
         });
         self.reply(id, request_id, &reply);
@@ -227,11 +228,12 @@ impl TrackerService {
             role: join.role,
         };
         let joined = self.registry.join(client, &joining, super::wall_secs())?;
+        let part = self.registry.part(client, joined.slot)?;
         let reply = Reply::Join(JoinReply {
             slot: joined.slot,
             members: List::lent(&joined.members),
-            partition_index: 0,
-            partition_of: 1,
+            partition_index: part.0,
+            partition_of: part.1,
         });
         self.reply(id, request_id, &reply);
         self.tell(joined.told);
@@ -246,6 +248,31 @@ impl TrackerService {
                 base: told.base,
                 version: told.version,
                 deltas: List::lent(&told.deltas),
+            };
+            self.conns.push(told.client, |out| push.encode(out));
+        }
+    }
+
+    /// Tells the seeds of a content whose seeds changed which parts of the pieces they offer first: the push names all that
+    /// share them, in order.
+    pub(super) fn tell_parts(&mut self) {
+        for told in self.registry.take_parts() {
+            let seed = |peer_id: &PeerId| PushedMember {
+                change: PeerChange::Partition,
+                member: Member {
+                    peer_id: *peer_id,
+                    addrs: AddrPair::default(),
+                    seed: true,
+                    upload_only: false,
+                    foreign: false,
+                    proximity: 0,
+                    share: u16::MAX,
+                },
+            };
+            let members: Vec<PushedMember> = told.seeds.iter().map(seed).collect();
+            let push = Push::Peers {
+                slot: told.slot,
+                members: List::lent(&members),
             };
             self.conns.push(told.client, |out| push.encode(out));
         }

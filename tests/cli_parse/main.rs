@@ -13,6 +13,7 @@ use shoal::cli::{
     Expectation, Failure, GetConfig, PeerChoice, PeerCommand, PeerGlobals, PeerInvocation,
     PieceOrder, SeedMode, ShareConfig, StatusConfig, Target, What, parse_peer, wants_json,
 };
+use shoal::wire::native::Policy;
 
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
@@ -111,7 +112,7 @@ fn every_option_of_get_reaches_its_value() {
     let digest = "ab".repeat(32);
     let config = get(&format!(
         "get -o out --order random --peers=round-robin --seed forever --check --sha256 {digest} --overwrite \
-         --timeout 2h --stall=90 --up 20M --down=1.5MiB/s -l 7000 --advertise 192.0.2.1 --advertise [2001:db8::1]:7001 --zone a/b vm"
+         --timeout 2h --stall=90 --up 20M --down=1.5MiB/s --policy fair -l 7000 --advertise 192.0.2.1 --advertise [2001:db8::1]:7001 --zone a/b vm"
     ));
     assert_eq!(config.target, Target::FolderOrPath("out".into()));
     assert_eq!(config.order, PieceOrder::Random);
@@ -123,6 +124,7 @@ fn every_option_of_get_reaches_its_value() {
     assert_eq!(config.stall, Duration::from_secs(90));
     assert_eq!(config.limits.up_bytes_per_s, Some(20 << 20));
     assert_eq!(config.limits.down_bytes_per_s, Some(3 << 19));
+    assert_eq!(config.policy, Some(Policy::Fair));
     assert_eq!(config.reach.listen.to_string(), "[::]:7000");
     let ports: Vec<_> = config.reach.advertise.iter().map(|a| a.port).collect();
     assert_eq!(ports, [None, Some(7001)]);

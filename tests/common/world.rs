@@ -40,6 +40,11 @@ impl Tracker {
         self.running = Some(running);
     }
 
+    /// It will be started with other options.
+    pub(crate) fn change_args(&mut self, args: &[&str]) {
+        self.args = args.iter().map(ToString::to_string).collect();
+    }
+
     pub(crate) fn kill(&mut self) {
         self.running.take().expect("it runs").kill();
     }

@@ -15,6 +15,7 @@ mod limits;
 mod magnet;
 mod malformed;
 mod passing;
+mod policy;
 mod staying;
 #[path = "../common/storm.rs"]
 mod storm;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use shoal::sim::{Scenario, Simulation};
+use shoal::sim::{Figures, Scenario, Simulation};
 use shoal::swarm::{PeerOrder, Policy};
 
 use crate::{SECOND, last, run, run_undisturbed, seeds};
@@ -54,6 +54,24 @@ fn free_riders_upload_nothing_and_finish_all_the_same() {
             let outcome = run(&scenario);
             assert_eq!(outcome.up_bytes[8..], [0; 3]);
             assert!(outcome.up_bytes[1..8].iter().all(|&bytes| bytes > 0));
+        }
+    }
+}
+
+#[test]
+fn several_seeds_are_as_near_to_the_bound_as_one() {
+    for seed_count in [2, 4] {
+        for seed in seeds(2) {
+            let scenario = Scenario {
+                total_len: 128 << 20,
+                seed_count,
+                ..Scenario::cascade(15, seed)
+            };
+            let figures = Figures::of(&scenario, &run(&scenario));
+            assert!(
+                figures.last <= 1.12,
+                "{seed_count} seeds, seed {seed}: {figures:?}"
+            );
         }
     }
 }

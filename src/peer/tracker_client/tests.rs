@@ -536,7 +536,7 @@ fn pushes_become_events_and_unknown_ones_nothing() {
         members: List::lent(&[pushed]),
     }
     .encode(&mut bytes);
-    bytes.extend_from_slice(&[0, 0, 0, 8, 0x48, 0, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[0, 0, 0, 8, 0x7e, 0, 0, 0, 0, 0, 0, 0]);
     Push::Removed { slot: 3 }.encode(&mut bytes);
     // A reply that nobody asked for is no harm either.
     Reply::Pong(1).encode(4711, &mut bytes);

@@ -60,7 +60,13 @@ fn choke_changes_stay_within_what_aria2_suffers() {
         let mut rng = Rng::new(seed);
         let mut config = config();
         config.upload_slots_max = 1 + rng.below(3);
-        let mut rig = Rig::new(config, Bitfield::all(1));
+        config.policy = [Policy::Fleet, Policy::Fair][rng.below(2)];
+        let have = if rng.below(2) == 0 {
+            Bitfield::all(1)
+        } else {
+            Bitfield::none(1)
+        };
+        let mut rig = Rig::new(config, have);
         let peers: Vec<PeerKey> = (1..=6).map(|number| rig.link_foreign(number)).collect();
         let mut changes = vec![Vec::new(); peers.len()];
         for _ in 0..400 {

@@ -2,6 +2,7 @@
 
 mod any_order;
 mod exchange;
+mod fair;
 mod fetching;
 mod foreign;
 mod large;

@@ -156,6 +156,38 @@ fn who_waits_for_what_cannot_be_read_is_dropped() {
 }
 
 #[test]
+fn a_seed_of_several_offers_its_own_part_first_and_then_what_is_rarest() {
+    let mut rig = Rig::seed(8);
+    rig.swarm.set_part(1, 2);
+    let sinks: Vec<PeerKey> = (1..=5).map(|number| rig.sink(number)).collect();
+    let mut suggested = |peer| {
+        rig.told(peer)
+            .into_iter()
+            .find_map(|message| match message {
+                Message::Suggest { piece } => Some(piece),
+                _ => None,
+            })
+    };
+    let pieces = sinks[..4].iter().map(|&peer| suggested(peer));
+    let mut pieces: Vec<u32> = pieces.map(|piece| piece.expect("it lacks all")).collect();
+    pieces.sort_unstable();
+    assert_eq!(pieces, [1, 3, 5, 7]);
+    rig.receive(sinks[0], Message::Have { piece: 0 });
+    rig.receive(sinks[1], Message::Have { piece: 2 });
+    rig.receive(sinks[2], Message::Have { piece: 4 });
+    for piece in [1, 3, 5, 7] {
+        rig.receive(sinks[3], Message::Have { piece });
+    }
+    let last = rig.sink(6);
+    let told = rig.told(last);
+    assert_eq!(
+        told[0],
+        Message::Suggest { piece: 6 },
+        "another's part, but nobody has it"
+    );
+}
+
+#[test]
 fn slots_rotate_among_those_who_wait() {
     let mut config = config();
     config.upload_slots_max = 2;

@@ -1,0 +1,261 @@
+//! Tit for tat: whoever gives is given (Cohen, "Incentives Build Robustness in BitTorrent", 2003).
+//!
+//! There are few slots. While we fetch, all but one go to those who sent us most in the last two rounds, and one goes
+//! round among the others, so that everybody can show what it gives: newcomers, who have nothing to give yet, are three
+//! times as likely to be tried. Whoever sent nothing in two rounds has no claim, however long it has been unchoked
+//! (Cohen's anti-snubbing); what such peers leave free goes to further trials. When we have everything nobody gives us
+//! anything, and the slots go round among all who wait.
+//!
+//! It owns the rounds and the ranking. A free slot is given at once, between rounds too.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::Swarm;
+use super::choker::Policy;
+use super::notes::Favour;
+use super::peer::PeerKey;
+use crate::base::{Rate, Time};
+
+/// Slots: three for those who give most, and one for trials (Cohen's numbers).
+const SLOTS_MAX: usize = 4;
+/// How long a round lasts where a peer is not of our kind (Cohen's interval; aria2 leaves after two changes in 5 s).
+const ROUND_TIME: Duration = Duration::from_secs(10);
+/// Among our own, on a fast network, a round lasts at least so long, and at least as long as a piece for each slot.
+const ROUND_TIME_MIN: Duration = Duration::from_secs(1);
+/// Rounds that a trial lasts (Cohen: 30 s).
+const CHANCE_ROUNDS: u32 = 3;
+/// A seed passes a slot on when a round is over and the piece is whole, but waits no longer for that than this.
+const SEED_SLOT_TIME_MAX: Duration = Duration::from_secs(300);
+/// How many times as likely a newcomer is to be tried (BEP 3).
+const NEWCOMER_WEIGHT: usize = 3;
+
+/// What a peer gave us of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Gave {
+    /// Payload bytes in this round.
+    pub latest: u64,
+    /// The same in the round before.
+    before: u64,
+    /// It had a slot once.
+    pub was_tried: bool,
+}
+
+impl Gave {
+    fn bytes(self) -> u64 {
+        self.latest + self.before
+    }
+}
+
+impl Swarm {
+    /// How many peers may be unchoked at a time.
+    pub(super) fn slots_max(&self) -> usize {
+        match self.config.policy {
+            Policy::Fleet => self.config.upload_slots_max,
+            Policy::Fair => self.config.upload_slots_max.min(SLOTS_MAX),
+        }
+    }
+
+    /// How long a trial lasts.
+    pub(super) fn chance_time(&self) -> Duration {
+        match self.config.policy {
+            Policy::Fleet => Duration::ZERO,
+            Policy::Fair => self.round_time() * CHANCE_ROUNDS,
+        }
+    }
+
+    fn round_time(&self) -> Duration {
+        let are_native = self.peers.iter().all(|(_, peer)| peer.hello.id.is_native());
+        match self.pieces_time() {
+            Some(time) if are_native => time.clamp(ROUND_TIME_MIN, ROUND_TIME),
+            _ => ROUND_TIME,
+        }
+    }
+
+    /// Whether a peer is to keep its slot until it has the piece that it gets: a part of one it cannot pass on, and another
+    /// would be sent the same again.
+    pub(super) fn is_to_finish(&self, now: Time, key: PeerKey) -> bool {
+        let since = self.peers[key.slot()].choke_changed_at;
+        let is_patient = self.config.policy == Policy::Fair && self.is_complete();
+        is_patient && self.has_turn(key) && now.since(since) < SEED_SLOT_TIME_MAX
+    }
+
+    /// A peer got a whole piece of us: if we have everything and its time is over, its slot is another's.
+    pub(super) fn pass_on_after_piece(&mut self, now: Time, key: PeerKey) {
+        if self.config.policy != Policy::Fair || !self.is_complete() {
+            return;
+        }
+        let peer = &self.peers[key.slot()];
+        let is_over = now.since(peer.choke_changed_at) >= self.round_time();
+        if peer.am_choking || !is_over || peer.choke_kept_until > now {
+            return;
+        }
+        if let Some(&waiter) = self.waiting(now).first() {
+            self.choke(now, key);
+            self.unchoke(now, waiter, Favour::Turn);
+        }
+    }
+
+    /// How long our uplink takes for one piece for each slot, if it is in use.
+    fn pieces_time(&self) -> Option<Duration> {
+        let rates = self.peers.iter().map(|(_, peer)| &peer.up);
+        let rate: f64 = rates.filter_map(Rate::bytes_per_second).sum();
+        let bytes = f64::from(self.geometry.piece_len(0)) * self.slots_max() as f64;
+        (rate >= 1.0).then(|| Duration::from_secs_f64((bytes / rate).min(3600.0)))
+    }
+
+    /// The policy has changed: the first round begins.
+    pub(super) fn begin_rounds(&mut self, now: Time) {
+        self.round_began_at = Time::ZERO;
+        self.rotate(now);
+    }
+
+    /// Time has passed: if the round is over, slots go to those who deserve them now.
+    pub(super) fn next_round(&mut self, now: Time) {
+        let round_time = self.round_time();
+        let is_seed = self.wants_nothing();
+        if is_seed || now.since(self.round_began_at) < round_time {
+            self.take_idle_slots(now);
+            self.fill_slots(now, None);
+            if is_seed {
+                self.take_turns(now, round_time);
+            }
+            return;
+        }
+        self.round_began_at = now;
+        self.pass_on_slots(now);
+        for (_, peer) in &mut self.peers {
+            peer.gave.before = std::mem::take(&mut peer.gave.latest);
+        }
+    }
+
+    /// Takes the slots of those who want nothing any more, as far as others wait for them.
+    fn take_idle_slots(&mut self, now: Time) {
+        let waiting_count = self.waiting(now).len();
+        let is_idle = |key: &PeerKey| {
+            let peer = &self.peers[key.slot()];
+            !peer.am_choking
+                && !peer.is_interested
+                && !peer.is_upload_only
+                && peer.choke_kept_until <= now
+        };
+        let idle: Vec<PeerKey> = self.keys().filter(is_idle).take(waiting_count).collect();
+        idle.into_iter().for_each(|key| self.choke(now, key));
+    }
+
+    /// Gives slots that became free between rounds to those who gave most of those who wait; if none did, to anybody, or
+    /// whoever never gives, and so waits longest, would have them all.
+    pub(super) fn give_free_slots(&mut self, now: Time) {
+        let is_taken = |key: &PeerKey| {
+            let peer = &self.peers[key.slot()];
+            !peer.am_choking && !peer.is_upload_only
+        };
+        let mut chosen: Vec<PeerKey> = self.keys().filter(is_taken).collect();
+        let slots = self.slots_max();
+        let free = slots.saturating_sub(chosen.len());
+        let givers = self.givers(now).into_iter();
+        let givers: Vec<PeerKey> = givers
+            .filter(|key| self.peers[key.slot()].am_choking)
+            .take(free)
+            .collect();
+        chosen.extend(givers);
+        self.try_others(now, slots, &mut chosen);
+        self.give_slots(now, &chosen);
+    }
+
+    fn pass_on_slots(&mut self, now: Time) {
+        // Slots that cannot be taken away yet.
+        let is_kept = |key: &PeerKey| {
+            let peer = &self.peers[key.slot()];
+            !peer.am_choking && !peer.is_upload_only && peer.choke_kept_until > now
+        };
+        let mut chosen: Vec<PeerKey> = self.keys().filter(is_kept).collect();
+        let slots = self.slots_max();
+        for key in self.givers(now) {
+            if chosen.len() + 1 >= slots {
+                break;
+            }
+            chosen.push(key);
+            self.peers[key.slot()].favoured_until = Time::ZERO;
+        }
+        let is_on_trial = |key: &PeerKey| {
+            let peer = &self.peers[key.slot()];
+            peer.is_interested && !peer.am_choking && peer.favoured_until > now
+        };
+        let mut on_trial: Vec<PeerKey> = self
+            .keys()
+            .filter(|key| !chosen.contains(key) && is_on_trial(key))
+            .collect();
+        // If too many are on trial, those that began last stay.
+        on_trial.sort_by_key(|key| Reverse(self.peers[key.slot()].favoured_until));
+        let free = slots.saturating_sub(chosen.len());
+        chosen.extend(on_trial.into_iter().take(free));
+        self.try_others(now, slots, &mut chosen);
+        self.give_slots(now, &chosen);
+    }
+
+    /// Those who gave most first, as far as their choke state may change.
+    fn givers(&self, now: Time) -> Vec<PeerKey> {
+        let mut givers: Vec<PeerKey> = self
+            .keys()
+            .filter(|key| {
+                let peer = &self.peers[key.slot()];
+                let may_change = peer.choke_kept_until <= now;
+                peer.is_interested && may_change && peer.gave.bytes() > 0
+            })
+            .collect();
+        givers.sort_by_key(|key| {
+            let peer = &self.peers[key.slot()];
+            (Reverse(peer.gave.bytes()), peer.am_choking, *key)
+        });
+        givers
+    }
+
+    /// Fills up the slots with others, at random.
+    fn try_others(&mut self, now: Time, slots: usize, chosen: &mut Vec<PeerKey>) {
+        let mut hats = Vec::new();
+        for key in self.waiting(now) {
+            let is_new = !self.peers[key.slot()].gave.was_tried;
+            let count = if is_new { NEWCOMER_WEIGHT } else { 1 };
+            hats.extend(std::iter::repeat_n(key, count));
+        }
+        hats.retain(|key| !chosen.contains(key));
+        while chosen.len() < slots && !hats.is_empty() {
+            let key = hats[self.rng.below(hats.len())];
+            hats.retain(|other| *other != key);
+            chosen.push(key);
+        }
+    }
+
+    /// Chokes whoever was not chosen, if others need its slot, and unchokes the chosen.
+    fn give_slots(&mut self, now: Time, chosen: &[PeerKey]) {
+        let is_choking = |key: &PeerKey| self.peers[key.slot()].am_choking;
+        let news: Vec<PeerKey> = chosen.iter().copied().filter(is_choking).collect();
+        let mut losers: Vec<PeerKey> = self
+            .keys()
+            .filter(|key| {
+                let peer = &self.peers[key.slot()];
+                !peer.am_choking && !peer.is_upload_only && !chosen.contains(key)
+            })
+            .collect();
+        // First those who want nothing, then those who gave least.
+        losers.sort_by_key(|key| {
+            let peer = &self.peers[key.slot()];
+            (peer.is_interested, peer.gave.bytes(), *key)
+        });
+        let wanted = self.slots_taken() + news.len();
+        let excess = wanted.saturating_sub(self.slots_max());
+        for key in losers.into_iter().take(excess) {
+            self.choke(now, key);
+        }
+        for key in news {
+            let bytes = self.peers[key.slot()].gave.bytes();
+            let favour = if bytes > 0 {
+                Favour::Gave { bytes }
+            } else {
+                Favour::Chance
+            };
+            self.unchoke(now, key, favour);
+        }
+    }
+}
