@@ -505,9 +505,11 @@ impl Registry {
     fn change(&mut self, serial: Serial, change: impl FnOnce(&mut Members)) {
         let members = self.swarms.get_mut(&serial).expect(SWARM);
         let (before, seeds_version) = (members.heap_bytes(), members.seeds_version());
+        let shared_before = members.seeds().len() > 1;
         change(members);
         self.heap_bytes = self.heap_bytes - before + members.heap_bytes();
-        if members.seeds_version() != seeds_version {
+        let is_shared = shared_before || members.seeds().len() > 1;
+        if is_shared && members.seeds_version() != seeds_version {
             self.note_parts(serial);
         }
     }

@@ -131,7 +131,7 @@ mod tests {
         let (first, slot) = join(&mut registry, 1, true);
         let (getter, getter_slot) = join(&mut registry, 2, false);
         assert_eq!(registry.part(first, slot), Ok((0, 1)));
-        registry.take_parts();
+        assert_eq!(registry.take_parts(), [], "one alone hears of nothing");
         let (second, second_slot) = join(&mut registry, 3, true);
         assert_eq!(registry.part(first, slot), Ok((0, 2)));
         assert_eq!(registry.part(second, second_slot), Ok((1, 2)));

@@ -150,7 +150,7 @@ fn a_wrong_command_line_is_refused() {
             &["-l", "tr"],
             "--listen: \"tr\" is not an address like [::]:7000, 0.0.0.0:7000, :7000 or 7000",
         ),
-        (&["--policy"], "--policy: no such option"),
+        (&["--token-file"], "--token-file: no such option"),
         (
             &["-i", "1h"],
             "--interval: \"1h\" is not a shortest and a longest interval up to 24h, like 30s:30m",
