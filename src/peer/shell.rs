@@ -14,7 +14,6 @@ use crate::cli::{self, Event, ExitCode, Failure, Reporter};
 use crate::reactor::{Command, ConnId, Signals};
 use crate::storage::{LineWriter, Shutdown, Stream, Wake, Workers};
 use crate::swarm::{Config, Policy};
-use crate::wire::native;
 
 /// The tag of a dial to the tracker; the dials to peers count up from 0.
 pub(super) const TRACKER_DIAL: u64 = u64::MAX;
@@ -52,9 +51,9 @@ pub(super) struct Shell {
     pub rng: Rng,
     pub id: PeerId,
     /// Whom the user wants served.
-    pub policy_wanted: Option<native::Policy>,
+    pub policy_wanted: Option<Policy>,
     /// Whom the tracker wants served; after a restart that may be others.
-    policy_told: native::Policy,
+    policy_told: Policy,
     /// Contents that share the pool.
     pub content_count: usize,
 }
@@ -88,13 +87,13 @@ impl Shell {
             rng,
             id,
             policy_wanted: None,
-            policy_told: native::Policy::Fleet,
+            policy_told: Policy::Fleet,
             content_count: 1,
         }
     }
 
     /// The tracker said whom peers are to serve.
-    pub(super) fn told_policy(&mut self, policy: native::Policy) {
+    pub(super) fn told_policy(&mut self, policy: Policy) {
         self.policy_told = policy;
         let by = match self.policy_wanted {
             Some(_) => "--policy",
@@ -109,10 +108,7 @@ impl Shell {
 
     /// Whom to serve: as the user wants it, else as the tracker says, else as a fleet.
     pub(super) fn policy(&self) -> Policy {
-        match self.policy_wanted.unwrap_or(self.policy_told) {
-            native::Policy::Fleet => Policy::Fleet,
-            native::Policy::Fair => Policy::Fair,
-        }
+        self.policy_wanted.unwrap_or(self.policy_told)
     }
 
     /// What a swarm may use: its share of the pool, of which several contents leave one another enough to go on.

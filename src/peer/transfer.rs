@@ -433,11 +433,8 @@ impl Transfer {
         }
         if let Some(outflow) = &self.outflow {
             let front = self.swarm.front();
-            let geometry = self.swarm.geometry();
-            outflow.advance(match front < geometry.piece_count() {
-                true => geometry.piece_offset(front),
-                false => geometry.total_len(),
-            });
+            let ready = self.swarm.geometry().piece_offset(front);
+            outflow.advance(ready.min(self.meta.total_len()));
         }
         let message = crate::wire::peer::Message::Have { piece };
         for link in self.swarm.links() {

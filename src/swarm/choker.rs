@@ -5,19 +5,9 @@ use std::time::Duration;
 
 use super::notes::Favour;
 use super::peer::{Peer, PeerKey};
-use super::{Swarm, timers};
+use super::{Policy, Swarm, timers};
 use crate::base::Time;
 use crate::wire::peer::Message;
-
-/// Whom a swarm serves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Policy {
-    /// One domain of trust: everybody is to have everything as early as possible.
-    #[default]
-    Fleet,
-    /// Cohen's choker: who gives is given.
-    Fair,
-}
 
 /// How long a slot is kept while others wait (Cohen's interval).
 pub(super) const SLOT_TIME: Duration = Duration::from_secs(10);
@@ -47,8 +37,7 @@ impl Swarm {
 
     pub(super) fn slots_taken(&self) -> usize {
         let peers = self.peers.iter();
-        let takes = peers.filter(|(_, peer)| !peer.am_choking && !peer.is_upload_only);
-        takes.count()
+        peers.filter(|(_, peer)| peer.has_slot()).count()
     }
 
     fn slots_free(&self) -> usize {
@@ -170,8 +159,7 @@ impl Swarm {
                     } else {
                         SETTLE_TIME.min(slot_time)
                     };
-                    !peer.am_choking
-                        && !peer.is_upload_only
+                    peer.has_slot()
                         && peer.choke_kept_until <= now
                         && now.since(peer.choke_changed_at) >= time
                         && !self.is_to_finish(now, *key)

@@ -11,10 +11,9 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use super::Swarm;
-use super::choker::Policy;
 use super::notes::Favour;
 use super::peer::PeerKey;
+use super::{Policy, Swarm};
 use crate::base::{Rate, Time};
 
 /// Slots: three for those who give most, and one for trials (Cohen's numbers).
@@ -134,10 +133,7 @@ impl Swarm {
         let waiting_count = self.waiting(now).len();
         let is_idle = |key: &PeerKey| {
             let peer = &self.peers[key.slot()];
-            !peer.am_choking
-                && !peer.is_interested
-                && !peer.is_upload_only
-                && peer.choke_kept_until <= now
+            peer.has_slot() && !peer.is_interested && peer.choke_kept_until <= now
         };
         let idle: Vec<PeerKey> = self.keys().filter(is_idle).take(waiting_count).collect();
         idle.into_iter().for_each(|key| self.choke(now, key));
@@ -146,10 +142,7 @@ impl Swarm {
     /// Gives slots that became free between rounds to those who gave most of those who wait; if none did, to anybody, or
     /// whoever never gives, and so waits longest, would have them all.
     pub(super) fn give_free_slots(&mut self, now: Time) {
-        let is_taken = |key: &PeerKey| {
-            let peer = &self.peers[key.slot()];
-            !peer.am_choking && !peer.is_upload_only
-        };
+        let is_taken = |key: &PeerKey| self.peers[key.slot()].has_slot();
         let mut chosen: Vec<PeerKey> = self.keys().filter(is_taken).collect();
         let slots = self.slots_max();
         let free = slots.saturating_sub(chosen.len());
@@ -167,7 +160,7 @@ impl Swarm {
         // Slots that cannot be taken away yet.
         let is_kept = |key: &PeerKey| {
             let peer = &self.peers[key.slot()];
-            !peer.am_choking && !peer.is_upload_only && peer.choke_kept_until > now
+            peer.has_slot() && peer.choke_kept_until > now
         };
         let mut chosen: Vec<PeerKey> = self.keys().filter(is_kept).collect();
         let slots = self.slots_max();
@@ -235,7 +228,7 @@ impl Swarm {
             .keys()
             .filter(|key| {
                 let peer = &self.peers[key.slot()];
-                !peer.am_choking && !peer.is_upload_only && !chosen.contains(key)
+                peer.has_slot() && !chosen.contains(key)
             })
             .collect();
         // First those who want nothing, then those who gave least.

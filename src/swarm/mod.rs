@@ -53,7 +53,6 @@ use slab::Slab;
 
 pub use announcer::REPORT_PIECES_MAX;
 pub use cache::{RUN_BYTES, Run};
-pub use choker::Policy;
 pub use config::Config;
 pub use contacts::Found;
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
@@ -67,6 +66,8 @@ pub use preference::PeerOrder;
 pub use suspects::{Digests, Proof};
 pub use upload::Upload;
 pub use view::{Counts, LinkView};
+
+pub use crate::wire::native::Policy;
 
 use crate::base::{Bitfield, Deadlines, Digest20, PieceBuf, Rng, Time, Verdict};
 use crate::wire::peer::{BlockRequest, Message};

@@ -251,6 +251,22 @@ impl Peer {
         }
     }
 
+    /// Takes back all that was asked of it of a piece, in that order.
+    pub(super) fn take_back_all(&mut self, now: Time, piece: u32) -> Vec<Asked> {
+        let asked = std::mem::take(&mut self.asked).into_iter();
+        let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|asked| asked.piece == piece);
+        self.asked = kept.into();
+        for &asked in &lost {
+            self.take_back(now, asked);
+        }
+        lost
+    }
+
+    /// Whether it takes up one of our slots; to send to who wants nothing costs nothing.
+    pub(super) fn has_slot(&self) -> bool {
+        !self.am_choking && !self.is_upload_only
+    }
+
     /// Whether requests may go to it now.
     pub(super) fn is_servable(&self) -> bool {
         !self.is_choking && self.am_interested

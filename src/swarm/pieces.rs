@@ -287,6 +287,12 @@ impl Arriving {
         }
     }
 
+    /// It is nobody's task any more, and anybody may help with it.
+    pub(super) fn disown(&mut self) {
+        self.owner = None;
+        self.is_exclusive = false;
+    }
+
     /// Whether blocks that `peer` sends are taken.
     pub(super) fn takes_from(&self, peer: PeerKey) -> bool {
         !self.is_suspect || self.owner == Some(peer)

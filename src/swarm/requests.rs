@@ -325,10 +325,7 @@ impl Swarm {
             arriving.owner.filter(|_| is_left)
         });
         if owner.is_some_and(|owner| self.peers[owner.slot()].current != Some(piece)) {
-            self.with_arriving(piece, |arriving| {
-                arriving.owner = None;
-                arriving.is_exclusive = false;
-            });
+            self.with_arriving(piece, Arriving::disown);
         }
     }
 
@@ -340,10 +337,7 @@ impl Swarm {
         if arriving.is_suspect && !arriving.is_complete() {
             self.abandon(now, piece);
         } else {
-            self.with_arriving(piece, |arriving| {
-                arriving.owner = None;
-                arriving.is_exclusive = false;
-            });
+            self.with_arriving(piece, Arriving::disown);
         }
     }
 
@@ -377,13 +371,7 @@ impl Swarm {
         }
         let keys: Vec<PeerKey> = self.keys().collect();
         for key in keys {
-            let peer = &mut self.peers[key.slot()];
-            let asked = std::mem::take(&mut peer.asked).into_iter();
-            let (lost, kept): (Vec<Asked>, Vec<Asked>) =
-                asked.partition(|asked| asked.piece == piece);
-            peer.asked = kept.into();
-            for asked in lost {
-                self.peers[key.slot()].take_back(now, asked);
+            for asked in self.peers[key.slot()].take_back_all(now, piece) {
                 let request = self.geometry.block(piece, asked.block);
                 self.send(key, Message::Cancel(request));
             }
@@ -424,13 +412,8 @@ impl Swarm {
     /// Frees what a peer was asked of one piece; it may still answer.
     pub(super) fn take_back_piece(&mut self, now: Time, key: PeerKey, piece: u32) {
         let peer = &mut self.peers[key.slot()];
-        let asked = std::mem::take(&mut peer.asked).into_iter();
-        let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|asked| asked.piece == piece);
-        peer.asked = kept.into();
+        let lost = peer.take_back_all(now, piece);
         peer.current.take_if(|current| *current == piece);
-        for &asked in &lost {
-            peer.take_back(now, asked);
-        }
         lost.into_iter().for_each(|asked| self.release(asked));
         self.disown(now, key, piece);
     }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::notes::Why;
-use super::peer::{Asked, PeerKey};
+use super::peer::PeerKey;
 use super::pieces::{Arriving, Store};
 use super::{Swarm, timers};
 use crate::base::Time;
@@ -130,21 +130,15 @@ impl Swarm {
                 peer.current = None;
             }
             peer.standby.take_if(|standby| standby.piece == piece);
-            if !peer.asked.iter().any(|asked| asked.piece == piece) {
-                continue;
-            }
-            let asked = std::mem::take(&mut peer.asked).into_iter();
-            let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|a| a.piece == piece);
-            peer.asked = kept.into();
+            let lost = peer.take_back_all(now, piece);
+            self.hungry |= !lost.is_empty();
             for asked in lost {
-                self.peers[other.slot()].take_back(now, asked);
                 self.release(asked);
                 self.send(
                     other,
                     Message::Cancel(self.geometry.block(piece, asked.block)),
                 );
             }
-            self.hungry = true;
         }
         let peer = &mut self.peers[key.slot()];
         if peer.standby.take_if(|s| s.piece == piece).is_some() {

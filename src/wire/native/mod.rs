@@ -237,11 +237,11 @@ macro_rules! byte_enum {
 }
 
 byte_enum!(
-    /// Whom peers serve first.
+    /// Whom peers serve.
     Policy {
-        /// What completes all machines soonest.
+        /// One domain of trust: everybody is to have everything as early as possible.
         Fleet = 0,
-        /// Who gives.
+        /// Cohen's choker: who gives is given.
         Fair = 1,
     }
 );
