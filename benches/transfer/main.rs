@@ -37,8 +37,10 @@ use rivals::Rival;
 
 const BENCH: &str = "transfer";
 const RUNS: usize = 5;
-/// All parts but the rough ones, which have names of their own.
+/// All parts but the rough ones, which `rough` names.
 const PARTS: [&str; 5] = ["memory", "mixed", "disk", "growth", "capped"];
+/// Parts that take long: with `--quick` they have to be named.
+const LONG: [&str; 5] = ["disk", "growth", "capped", "riders", "shaped"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -53,7 +55,6 @@ fn main() {
         .filter(|arg| !arg.starts_with('-'))
         .collect();
     let is_all = names.is_empty() || names.iter().any(|name| BENCH.contains(name));
-    let wanted = |part: &str| is_all || names.contains(&part);
     if !is_given("--bench") {
         if is_all {
             small();
@@ -61,10 +62,15 @@ fn main() {
         return;
     }
     let is_quick = is_given("--quick");
+    let is_left_out = |part: &str| is_quick && LONG.contains(&part);
+    let wanted = |part: &str| names.contains(&part) || is_all && !is_left_out(part);
+    if is_quick && is_all {
+        println!("left out, since it is to be quick: {}", LONG.join(", "));
+    }
     if PARTS.iter().any(|part| wanted(part)) {
         measure(is_quick, wanted);
     }
-    rough::measure(is_quick && is_all, |part| wanted("rough") || wanted(part));
+    rough::measure(is_quick, |part| wanted(part) || names.contains(&"rough"));
 }
 
 /// Everything once.
@@ -93,9 +99,6 @@ fn measure(is_quick: bool, wanted: impl Fn(&str) -> bool) {
     }
     if wanted("mixed") {
         pairs::mix(&place, job(largest, 1), &rivals);
-    }
-    if is_quick {
-        return println!("left out with --quick: disk, growth, capped\n");
     }
     if wanted("disk") {
         pairs::compare(&Place::on_disk(), job(largest, 1), &rivals, "on disk");

@@ -36,22 +36,21 @@ pub(crate) fn measure(is_quick: bool, wanted: impl Fn(&str) -> bool) {
     }
     let all = numbers("SHOAL_BENCH_GETTERS").unwrap_or_else(|| vec![FEW_GETTERS_MAX]);
     let mib = number("SHOAL_BENCH_SWARM_MIB").map_or(SIZE_MIB, |mib| mib as u64);
-    let (mib, runs) = if is_quick { (32, 1) } else { (mib, RUNS) };
-    let runs = number("SHOAL_BENCH_RUNS").unwrap_or(runs).min(RUNS);
+    let runs = number("SHOAL_BENCH_RUNS").unwrap_or(RUNS);
+    let (mib, runs) = if is_quick { (32, 1) } else { (mib, runs) };
     for getters in all {
         let place = Place::new(mib * MIB * (getters as u64 + 4));
         place.fill(mib * MIB);
         let bench = Bench {
             place: &place,
             getters,
-            runs: if is_quick { 1 } else { runs },
+            runs,
             bytes: mib * MIB,
         };
         println!("1 → {getters}, {mib} MiB, not all well");
         println!("{}", Found::HEADING);
         for part in &wanted {
             match *part {
-                "riders" | "shaped" if is_quick => println!("{part}: left out with --quick"),
                 "riders" => bench.riders(),
                 "shaped" => bench.shaped(),
                 part => bench.run(part, &bench.plan(part)),
