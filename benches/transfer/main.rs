@@ -5,7 +5,7 @@
 //!   list); `growth`: how cost grows up to 64 getters;
 //! - `mixed`: libtorrent in the other role, both ways;
 //! - `capped`: how near swarms with limited uplinks come to what they could, beside others;
-//! - `slow`, `killed`, `resumed`, `lying`, `riders`, `shaped`: the same where not all is well, together called `rough`.
+//! - `slow`, `killed`, `resumed`, `lying`, `riders`, `far`, `shaped`: the same where not all is well, together called `rough`.
 //!
 //! `SHOAL_BENCH_RUNS`, `SHOAL_BENCH_GETTERS` (a list) and `SHOAL_BENCH_SWARM_MIB` change how much that is, and `-- --quick`
 //! takes less of it. Under `cargo test` small swarms do their work once, and a hash of what arrived is printed, so that less
@@ -14,6 +14,7 @@
 
 mod capped;
 mod content;
+mod line;
 #[path = "../../tests/interop/net.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]
 mod net;
@@ -40,7 +41,7 @@ const RUNS: usize = 5;
 /// All parts but the rough ones, which `rough` names.
 const PARTS: [&str; 5] = ["memory", "mixed", "disk", "growth", "capped"];
 /// Parts that take long: with `--quick` they have to be named.
-const LONG: [&str; 5] = ["disk", "growth", "capped", "riders", "shaped"];
+const LONG: [&str; 6] = ["disk", "growth", "capped", "riders", "far", "shaped"];
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -77,8 +78,8 @@ fn main() {
 fn small() {
     let place = Place::new(8 * MIB * 8);
     place.fill(8 * MIB);
-    let outcome = pairs::run(&place, 2);
-    println!("transfer: 8 MiB to 2, SHA-256 {}", outcome.sha256);
+    pairs::run(&place, 2);
+    println!("transfer: 8 MiB to 2, SHA-256 {}", place.sha256());
     rough::small(&place);
 }
 

@@ -53,7 +53,7 @@ impl fmt::Display for Pair {
 impl Pair {
     fn run(self, place: &Place, getters: usize, piece_len: u64) -> Row {
         match self {
-            Self::Ours => run(place, getters).row,
+            Self::Ours => run(place, getters),
             Self::Torrent(seeder, getter) => {
                 let cast = Cast {
                     seeder,
@@ -186,7 +186,7 @@ pub(crate) fn grow(place: &Place) {
     place.fill(mib * MIB);
     println!("1 → 1 to 64, {mib} MiB");
     for getters in [1, 2, 4, 8, 16, 32, 64] {
-        let row = run(place, getters).row;
+        let row = run(place, getters);
         let each = row.cpu_secs() / (mib as f64 * getters as f64 / 1024.0);
         println!(
             "{getters:3} getters: {each:6.2} CPU s/GiB, {:6.0} MiB/s together",
@@ -214,14 +214,8 @@ pub(crate) fn grow(place: &Place) {
     }
 }
 
-/// What came of one run.
-pub(crate) struct Outcome {
-    pub(crate) row: Row,
-    pub(crate) sha256: String,
-}
-
 /// One transfer with fresh programs, from the file that `place` holds.
-pub(crate) fn run(place: &Place, getters: usize) -> Outcome {
+pub(crate) fn run(place: &Place, getters: usize) -> Row {
     let here = tempfile::tempdir_in(place.root.path()).expect("a folder");
     // An empty name at the end of a path makes it one that ends in a slash: a folder to be.
     let folder = |index: usize| here.path().join(index.to_string()).join("");
@@ -254,11 +248,8 @@ pub(crate) fn run(place: &Place, getters: usize) -> Outcome {
     let sent = summary(&sharer.stop(), "up_bytes");
     row.seeder_copies = sent as f64 / bytes as f64;
     tracker.stop();
-    let copies = (0..getters).map(|index| folder(index).join(Place::NAME));
-    Outcome {
-        row,
-        sha256: place.compared(copies),
-    }
+    place.compared((0..getters).map(|index| folder(index).join(Place::NAME)));
+    row
 }
 
 /// Follows the memory of the programs until all getters have ended; a dead process no longer tells it.

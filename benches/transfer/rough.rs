@@ -3,6 +3,8 @@
 //! Each part is one swarm of 8 getters (`SHOAL_BENCH_GETTERS`) whose uplinks are limited, and is judged by the bound of what
 //! its links could do. A liar's uplink does not count as one.
 
+use std::time::Duration;
+
 use crate::content::Place;
 use crate::net::{Net, has_spaces};
 use crate::place::MIB;
@@ -21,12 +23,14 @@ const LIES: f64 = 0.25;
 const RIDER_UP: u64 = 1 << 10;
 const RIDERS: usize = 2;
 const GIVER_UP: u64 = 4 * MIB;
-/// Each direction of each shaped link: 100 Mbit/s; and how long a packet is under way.
+/// Each direction of each shaped link: 100 Mbit/s; and how long a packet is under way on a link that is far.
 const LINK_BYTES_PER_S: u64 = 12_500_000;
 const LINK_MS: u64 = 20;
 
 /// Names of the parts.
-const PARTS: [&str; 6] = ["slow", "killed", "resumed", "lying", "riders", "shaped"];
+const PARTS: [&str; 7] = [
+    "slow", "killed", "resumed", "lying", "riders", "far", "shaped",
+];
 
 /// Measures the parts that are wanted.
 pub(crate) fn measure(is_quick: bool, wanted: impl Fn(&str) -> bool) {
@@ -102,6 +106,7 @@ impl Bench<'_> {
             "slow" => plan.getter_ups[0] /= 10,
             "killed" => plan.killed = Killed::ForGood,
             "resumed" => plan.killed = Killed::AndStartedAgain,
+            "far" => plan.delay = Some(Duration::from_millis(LINK_MS)),
             "lying" => plan.lies = Some(LIES),
             other => unreachable!("{other} is no part"),
         }

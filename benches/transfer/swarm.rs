@@ -5,7 +5,9 @@
 //! uplinks uᵢ and the downlinks d: the sharer has to send each byte once, each getter to receive it, and all uplinks together
 //! to carry every byte N times. Getters stay until the last one is complete. Every copy is compared.
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::content::Place;
+use crate::line::Line;
 use crate::net::Net;
 use crate::programs::{Program, TRACKER, await_tracker, free_port, peer};
 use crate::usage;
@@ -41,6 +44,8 @@ pub(crate) struct Plan<'a> {
     /// Somebody else shares it as well, in whose copy this share of the pieces is wrong.
     pub(crate) lies: Option<f64>,
     pub(crate) killed: Killed,
+    /// How long everything is under way, both ways, where that is simulated.
+    pub(crate) delay: Option<Duration>,
     /// The machines: of the tracker, the sharer, and each getter.
     pub(crate) net: Option<&'a Net>,
 }
@@ -164,7 +169,7 @@ pub(crate) fn run(place: &Place, plan: &Plan<'_>) -> Found {
     drop(liar);
     found.judge(&summaries, stage.liar_port);
     let arrived: f64 = summaries.iter().map(|all| number(all, "down_bytes")).sum();
-    let needed = summaries.len() as f64 * stage.bytes as f64;
+    let needed = (summaries.len() as f64 - found.kept.unwrap_or(0.0)) * stage.bytes as f64;
     found.excess = (arrived / needed - 1.0).max(0.0);
     let complete = (0..found.secs.len()).filter(|&index| found.secs[index].is_some());
     place.compared(complete.map(|index| stage.copy(index)));
@@ -218,6 +223,7 @@ struct Stage<'a> {
     here: TempDir,
     bytes: u64,
     liar_port: u16,
+    lines: RefCell<Vec<Line>>,
 }
 
 impl<'a> Stage<'a> {
@@ -228,6 +234,7 @@ impl<'a> Stage<'a> {
             here: tempfile::tempdir_in(place.root.path()).expect("a folder"),
             bytes: fs::metadata(place.file()).expect("the file").len(),
             liar_port: free_port(),
+            lines: RefCell::default(),
         }
     }
 
@@ -246,7 +253,17 @@ impl<'a> Stage<'a> {
         if let Some(policy) = self.plan.policy {
             command.args(["--policy", policy]);
         }
-        await_tracker(&mut self.on_machine(0, command))
+        let (tracker, addr) = await_tracker(&mut self.on_machine(0, command));
+        let far = self.far_end_of(addr.parse().expect("an address"));
+        (tracker, far.map_or(addr, |far| far.to_string()))
+    }
+
+    /// The far end of a new line to that address, where there is a delay.
+    fn far_end_of(&self, addr: SocketAddr) -> Option<SocketAddr> {
+        let line = Line::to(addr, self.plan.delay?);
+        let far = line.addr;
+        self.lines.borrow_mut().push(line);
+        Some(far)
     }
 
     /// The same command on that machine, with its complaints in a file.
@@ -276,6 +293,13 @@ impl<'a> Stage<'a> {
         let mut command = peer(tracker, word);
         if self.plan.net.is_none() {
             command.args(["--up", &up.to_string()]);
+        }
+        let near = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        if self.plan.delay.is_some()
+            && let Some(far) = self.far_end_of(near)
+        {
+            command.args(["--listen", &near.to_string()]);
+            command.args(["--advertise", &far.to_string()]);
         }
         command
     }

@@ -172,7 +172,8 @@ impl Space {
     fn run(&self, tool: &str, script: &str) -> bool {
         let mut command = Command::new(tool);
         command.args(["-batch", "-"]);
-        let mut child = self.command(command).stdin(Stdio::piped()).spawn();
+        let mut command = self.command(command);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
         let child = child.as_mut().expect("nsenter is there");
         let mut stdin = child.stdin.take().expect("piped");
         let written = stdin.write_all(script.as_bytes());
