@@ -131,6 +131,12 @@ impl Program {
         self.finish()
     }
 
+    /// Asks it to stop, and waits until it has, however it ends.
+    pub(crate) fn quit(mut self) {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().expect("it is our child");
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.pid() as i32);

@@ -56,22 +56,22 @@ impl Row {
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not every program tells it.
-        let copies = match self.seeder_copies {
-            copies if copies.is_nan() => "-".to_owned(),
-            copies => format!("{copies:.2}"),
+        // Not every program tells everything.
+        let told = |value: f64, digits: usize| match value {
+            value if value.is_nan() => "-".to_owned(),
+            value => format!("{value:.digits$}"),
         };
         write!(
             f,
-            "{:11.0} {:11.0} {:9.1} {:13.2} {:14.2} {:16.1} {:16.1} {:>19} {:7.2}",
+            "{:11.0} {:>11} {:>9} {:13.2} {:14.2} {:16.1} {:16.1} {:>19} {:7.2}",
             self.e2e_mib_per_s,
-            self.xfer_mib_per_s,
-            self.first_piece_ms,
+            told(self.xfer_mib_per_s, 0),
+            told(self.first_piece_ms, 1),
             self.seeder_cpu_secs,
             self.getters_cpu_secs,
             self.seeder_peak_mib,
             self.getter_peak_mib,
-            copies,
+            told(self.seeder_copies, 2),
             self.others,
         )
     }

@@ -41,8 +41,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) getter_ups: Vec<u64>,
     /// What each getter's link brings, if that is limited.
     pub(crate) down: Option<u64>,
-    /// Somebody else shares it as well, in whose copy this share of the pieces is wrong.
-    pub(crate) lies: Option<f64>,
+    /// Somebody else shares it as well, in whose copy every so many pieces one is wrong.
+    pub(crate) lies: Option<usize>,
     pub(crate) killed: Killed,
     /// How long everything is under way, both ways, where that is simulated.
     pub(crate) delay: Option<Duration>,
@@ -139,7 +139,7 @@ pub(crate) fn run(place: &Place, plan: &Plan<'_>) -> Found {
     let (_tracker, addr) = stage.start_tracker();
     let sharer = stage.start_peer(1, stage.share(&addr, plan.sharer_up, &place.file()));
     sharer.await_line("\"shared\"");
-    let liar = plan.lies.map(|share| stage.start_liar(&addr, share));
+    let liar = plan.lies.map(|nth| stage.start_liar(&addr, nth));
     let (cpu_before, machine_before) = (usage::cpu_secs(sharer.pid()), usage::machine_cpu_secs());
     let mut show = Show {
         getters: Vec::new(),
@@ -318,7 +318,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Shares a copy that is spoilt behind its back, while it is stopped and cannot see how: its time is as before.
-    fn start_liar(&self, tracker: &str, share: f64) -> Program {
+    fn start_liar(&self, tracker: &str, nth: usize) -> Program {
         let folder = self.here.path().join("liar");
         fs::create_dir(&folder).expect("a folder");
         let path = folder.join(Place::NAME);
@@ -329,7 +329,7 @@ impl<'a> Stage<'a> {
         let shared: Value = serde_json::from_str(&liar.await_line("\"shared\"")).expect("JSON");
         let piece_len = shared["piece_length"].as_u64().expect("a length");
         liar.signal(Signal::SIGSTOP);
-        spoil(&path, piece_len, (1.0 / share).round() as usize);
+        spoil(&path, piece_len, nth);
         liar.signal(Signal::SIGCONT);
         liar
     }

@@ -132,8 +132,9 @@ pub(crate) fn carry(place: &Place, cast: Cast, piece_len: u64, up: u64) -> Carri
         seeder_copies: f64::NAN,
         others: ((machine - seeder_cpu_secs - getters_cpu_secs) / last).max(0.0),
     };
-    // They are killed: nothing they would still do is of interest.
-    drop((started, seeder, tracker));
+    // Some say that they have everything before all of it is written.
+    started.into_iter().for_each(Program::quit);
+    drop((seeder, tracker));
     place.compared((0..cast.getters).map(|index| folder(index).join(Place::NAME)));
     Carried { row, secs }
 }
