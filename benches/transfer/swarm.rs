@@ -30,6 +30,9 @@ const SECS_MAX: f64 = 60.0;
 /// How long who was killed stays away.
 const AWAY: Duration = Duration::from_millis(300);
 
+/// Times in which the machine has no time even for us that are worth telling.
+const ABSENT_SECS_MAX: f64 = 0.5;
+
 /// A swarm to be.
 #[derive(Default)]
 pub(crate) struct Plan<'a> {
@@ -88,6 +91,8 @@ pub(crate) struct Found {
     pub(crate) wrong_bans: usize,
     /// The share of the content that who was started again still had.
     pub(crate) kept: Option<f64>,
+    /// The longest time in which we, who look every few milliseconds, did not run, in seconds.
+    pub(crate) absent: f64,
 }
 
 impl Found {
@@ -123,6 +128,9 @@ impl Found {
         if let Some(kept) = self.kept {
             line += &format!("  went on with {:.0} %", kept * 100.0);
         }
+        if self.absent > ABSENT_SECS_MAX {
+            line += &format!("  the machine stood still for {:.1} s", self.absent);
+        }
         if self.deceived + self.convicted + self.wrong_bans > 0 {
             line += &format!(
                 "  {} deceived, {} of them banned the liar, {} banned others",
@@ -145,6 +153,7 @@ pub(crate) fn run(place: &Place, plan: &Plan<'_>) -> Found {
         getters: Vec::new(),
         secs: vec![None; plan.getter_ups.len()],
         kept: None,
+        absent: 0.0,
         began: Instant::now(),
     };
     for index in 0..plan.getter_ups.len() {
@@ -162,6 +171,7 @@ pub(crate) fn run(place: &Place, plan: &Plan<'_>) -> Found {
         secs: show.secs,
         sharer_copies: number(&summary(sharer), "up_bytes") / stage.bytes as f64,
         kept: show.kept,
+        absent: show.absent,
         cpu_secs,
         others: ((machine - cpu_secs) / last).max(0.0),
         ..Found::default()
@@ -213,6 +223,7 @@ struct Show {
     getters: Vec<Option<Program>>,
     secs: Vec<Option<f64>>,
     kept: Option<f64>,
+    absent: f64,
     began: Instant,
 }
 
@@ -338,6 +349,7 @@ impl<'a> Stage<'a> {
     fn follow(&self, show: &mut Show, tracker: &str) {
         let patience = (self.plan.bound(self.bytes) * BOUNDS_MAX).max(SECS_MAX);
         let mut killed = self.plan.killed;
+        let mut looked = Instant::now();
         while (0..show.secs.len())
             .any(|index| show.getters[index].is_some() && show.secs[index].is_none())
         {
@@ -360,8 +372,11 @@ impl<'a> Stage<'a> {
                     show.getters[0] = Some(again);
                 }
                 killed = Killed::Nobody;
+                looked = Instant::now();
             }
             thread::sleep(Duration::from_millis(5));
+            show.absent = show.absent.max(looked.elapsed().as_secs_f64());
+            looked = Instant::now();
         }
     }
 
