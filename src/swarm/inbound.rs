@@ -129,11 +129,14 @@ impl Swarm {
             return Ok(());
         }
         self.picker.increase(piece);
-        if !self.have.get(piece) {
+        let is_news = !self.have.get(piece);
+        if is_news {
             self.peers[key.slot()].wanted_count += 1;
         }
         self.update_interest(key);
-        self.fill(now, key);
+        if is_news {
+            self.fill(now, key);
+        }
         Ok(())
     }
 

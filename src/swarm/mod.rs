@@ -21,6 +21,7 @@ mod config;
 mod contacts;
 mod exchange;
 mod fair;
+mod freedom;
 mod geometry;
 mod inbound;
 mod info;
@@ -75,6 +76,7 @@ use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
+use freedom::Share;
 use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
@@ -323,6 +325,7 @@ pub struct Swarm {
     /// Requests became free: every peer may get more to do.
     hungry: bool,
     turn: usize,
+    share: Share,
     /// When slots were last passed on to those who give.
     round_began_at: Time,
     outputs: VecDeque<Output>,
@@ -370,6 +373,7 @@ impl Swarm {
             deadlines: Deadlines::default(),
             hungry: false,
             turn: 0,
+            share: Share::default(),
             round_began_at: Time::ZERO,
             outputs: VecDeque::new(),
         }

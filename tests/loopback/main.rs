@@ -14,6 +14,8 @@ mod large;
 mod limits;
 mod magnet;
 mod malformed;
+#[path = "../common/noise.rs"]
+mod noise;
 mod passing;
 mod policy;
 mod staying;
