@@ -131,10 +131,14 @@ impl Program {
         self.finish()
     }
 
-    /// Asks it to stop, and waits until it has, however it ends.
-    pub(crate) fn quit(mut self) {
-        self.signal(Signal::SIGTERM);
-        self.child.wait().expect("it is our child");
+    /// Asks all to stop, and waits until they have, however they end.
+    pub(crate) fn stop_all(mut programs: Vec<Self>) {
+        for program in &programs {
+            program.signal(Signal::SIGTERM);
+        }
+        for program in &mut programs {
+            program.child.wait().expect("it is our child");
+        }
     }
 
     /// Sends it a signal.

@@ -125,15 +125,30 @@ impl Bench<'_> {
     /// Runs a plan some times, and leaves what came of it for the report.
     fn run(&self, name: &str, plan: &Plan<'_>) {
         let bound = plan.bound(self.bytes);
-        let mut ratios = Vec::new();
+        let mut all = Vec::new();
         for _ in 0..self.runs {
             let found = swarm::run(self.place, plan);
             println!("{}", found.line(name, bound));
             found.assert_justice();
-            ratios.push(found.last_and_mean(0..self.getters).0 / bound);
+            all.push(found);
         }
         let case = format!("1 → {}, {name}", self.getters);
-        rows::put(BENCH, &case, rows::OURS, "of the bound", &ratios);
+        let put = |unit: &str, value: &dyn Fn(&Found) -> f64| {
+            let values: Vec<f64> = all.iter().map(value).collect();
+            rows::put(BENCH, &case, rows::OURS, unit, &values);
+        };
+        put("of the bound", &|found| {
+            found.last_and_mean(0..self.getters).0 / bound
+        });
+        put("copies from the sharer", &|found| found.sharer_copies);
+        put("% twice", &|found| found.excess * 100.0);
+        if plan.lies.is_some() {
+            put("deceived", &|found| found.deceived as f64);
+            put("deceived who banned the liar", &|found| {
+                found.convicted as f64
+            });
+            put("bans of honest peers", &|found| found.wrong_bans as f64);
+        }
     }
 
     /// Two who give nothing among those who give, with tit for tat and without; and who gives alone.

@@ -133,7 +133,7 @@ pub(crate) fn carry(place: &Place, cast: Cast, piece_len: u64, up: u64) -> Carri
         others: ((machine - seeder_cpu_secs - getters_cpu_secs) / last).max(0.0),
     };
     // Some say that they have everything before all of it is written.
-    started.into_iter().for_each(Program::quit);
+    Program::stop_all(started);
     drop((seeder, tracker));
     place.compared((0..cast.getters).map(|index| folder(index).join(Place::NAME)));
     Carried { row, secs }
