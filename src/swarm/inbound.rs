@@ -84,6 +84,7 @@ impl Swarm {
             self.disown_all(now, key);
         } else {
             self.lose_requests(now, key, true);
+            self.give_back_untouched(now);
         }
         self.hungry = true;
     }
@@ -256,6 +257,7 @@ impl Swarm {
         }
         self.disown(now, key, asked.piece);
         self.release(asked);
+        self.give_back_untouched(now);
         self.hungry = true;
         Ok(())
     }

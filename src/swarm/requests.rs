@@ -104,6 +104,9 @@ impl Swarm {
             // What is left of its own piece has no buffer yet.
             return self.shared_block(now, key);
         }
+        if self.is_to_take_suggested(key) && self.open_piece(now, key) {
+            return self.own_block(now, key);
+        }
         if self.unasked_count > 0
             && let Some(piece) = self.orphan(now, key)
         {
