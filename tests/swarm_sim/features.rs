@@ -249,6 +249,10 @@ fn a_seed_under_tit_for_tat_sends_whole_pieces_and_each_once_before_any_twice() 
     });
     let (mut served, mut pieces) = (std::collections::BTreeSet::new(), Vec::new());
     for line in lines.borrow().iter() {
+        // In the end game, what others sent meanwhile is refused when it is taken back.
+        if pieces.len() == 128 {
+            break;
+        }
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[2..] {
             [peer, "is", "served", "piece", piece, ..] => {
@@ -263,6 +267,6 @@ fn a_seed_under_tit_for_tat_sends_whole_pieces_and_each_once_before_any_twice() 
             _ => {}
         }
     }
-    let distinct: std::collections::BTreeSet<&String> = pieces[..128].iter().collect();
+    let distinct: std::collections::BTreeSet<&String> = pieces.iter().collect();
     assert!(distinct.len() >= 122, "{} of 128", distinct.len());
 }
