@@ -3,7 +3,9 @@
 //! There are few slots. While we fetch, all but one go to those who sent us most in the last two rounds, and one goes
 //! round among the others, so that everybody can show what it gives: newcomers, who have nothing to give yet, are three
 //! times as likely to be tried. Whoever sent nothing in two rounds has no claim, however long it has been unchoked
-//! (Cohen's anti-snubbing); what such peers leave free goes to further trials. When we have everything nobody gives us
+//! (Cohen's anti-snubbing); what such peers leave free goes to further trials. Those are tried first who owe us least, and
+//! of two, the one that has more of what we lack: who never gives has little. Debtors, who took a piece and gave hardly
+//! anything, have one slot at most between them, even if others are free. When we have everything nobody gives us
 //! anything, and the slots go round among all who wait.
 //!
 //! It owns the rounds and the ranking. A free slot is given at once, between rounds too.
@@ -26,6 +28,10 @@ const ROUND_TIME_MIN: Duration = Duration::from_secs(1);
 const CHANCE_ROUNDS: u32 = 3;
 /// A seed passes a slot on when a round is over and the piece is whole, but waits no longer for that than this.
 const SEED_SLOT_TIME_MAX: Duration = Duration::from_secs(300);
+/// Debts are counted in such parts of a piece.
+const DEBT_PARTS: u64 = 8;
+/// Whoever has fewer pieces than this has nothing to give yet.
+const BEGINNER_PIECES: u32 = 4;
 /// How many times as likely a newcomer is to be tried (BEP 3).
 const NEWCOMER_WEIGHT: usize = 3;
 
@@ -227,20 +233,58 @@ impl Swarm {
         givers
     }
 
-    /// Fills up the slots with others, at random.
+    /// Fills up the slots with others, of whom debtors get one at most.
     fn try_others(&mut self, now: Time, slots: usize, chosen: &mut Vec<PeerKey>) {
+        let mut waiting = self.waiting(now);
+        waiting.retain(|key| !chosen.contains(key));
+        while chosen.len() < slots {
+            if chosen.iter().any(|key| self.is_debtor(*key)) {
+                waiting.retain(|key| !self.is_debtor(*key));
+            }
+            let Some(key) = self.draw(&waiting) else {
+                return;
+            };
+            waiting.retain(|other| *other != key);
+            chosen.push(key);
+        }
+    }
+
+    /// Who is tried: of two drawn at random among those who owe us least, the one that is of more use to us. Whoever has
+    /// nothing to give yet comes before both.
+    fn draw(&mut self, waiting: &[PeerKey]) -> Option<PeerKey> {
+        let least = waiting.iter().map(|&key| self.debt(key)).min()?;
         let mut hats = Vec::new();
-        for key in self.waiting(now) {
+        for &key in waiting.iter().filter(|&&key| self.debt(key) == least) {
             let is_new = !self.peers[key.slot()].gave.was_tried;
             let count = if is_new { NEWCOMER_WEIGHT } else { 1 };
             hats.extend(std::iter::repeat_n(key, count));
         }
-        hats.retain(|key| !chosen.contains(key));
-        while chosen.len() < slots && !hats.is_empty() {
-            let key = hats[self.rng.below(hats.len())];
-            hats.retain(|other| *other != key);
-            chosen.push(key);
-        }
+        let use_of = |key: PeerKey| {
+            let peer = &self.peers[key.slot()];
+            let is_beginner = peer.has.count() < BEGINNER_PIECES;
+            (is_beginner, peer.wanted_count)
+        };
+        let first = hats[self.rng.below(hats.len())];
+        let second = hats[self.rng.below(hats.len())];
+        Some(if use_of(second) > use_of(first) {
+            second
+        } else {
+            first
+        })
+    }
+
+    /// How much more a peer took of us than it gave, in parts of a piece.
+    fn debt(&self, key: PeerKey) -> u64 {
+        let account = self.ledger.accounts()[self.peers[key.slot()].account as usize];
+        let part = (u64::from(self.geometry.piece_len(0)) / DEBT_PARTS).max(1);
+        account.up_bytes.saturating_sub(account.down_bytes) / part
+    }
+
+    /// Whether a peer took a piece of us and gave hardly anything.
+    fn is_debtor(&self, key: PeerKey) -> bool {
+        let account = self.ledger.accounts()[self.peers[key.slot()].account as usize];
+        let piece = u64::from(self.geometry.piece_len(0));
+        account.up_bytes >= piece && account.down_bytes < account.up_bytes / DEBT_PARTS
     }
 
     /// Chokes whoever was not chosen, if others need its slot, and unchokes the chosen.
@@ -261,8 +305,11 @@ impl Swarm {
         });
         let wanted = self.slots_taken() + news.len();
         let excess = wanted.saturating_sub(self.slots_max());
-        for key in losers.into_iter().take(excess) {
-            self.choke(now, key);
+        let is_debtor_new = news.iter().any(|key| self.is_debtor(*key));
+        for (at, key) in losers.into_iter().enumerate() {
+            if at < excess || is_debtor_new && self.is_debtor(key) {
+                self.choke(now, key);
+            }
         }
         for key in news {
             let bytes = self.peers[key.slot()].gave.bytes();

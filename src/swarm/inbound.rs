@@ -84,7 +84,6 @@ impl Swarm {
             self.disown_all(now, key);
         } else {
             self.lose_requests(now, key, true);
-            self.give_back_untouched(now);
         }
         self.hungry = true;
     }

@@ -413,6 +413,7 @@ impl Swarm {
             let peer = &mut self.peers[key.slot()];
             asked.iter().for_each(|&asked| peer.take_back(now, asked));
         }
+        self.give_back_untouched(now);
     }
 
     /// Frees what a peer was asked of one piece; it may still answer.

@@ -195,3 +195,78 @@ fn a_trace_tells_who_asks_whom_for_what_and_why_and_changes_nothing() {
     assert!(tells("n2: bans n1 for piece"));
     assert!(tells("n2: has everything"));
 }
+
+/// A wide area network on which a copy takes a thousand seconds.
+fn wide(seed: u64) -> Scenario {
+    let total_len = 128 << 17;
+    Scenario {
+        total_len,
+        piece_length: 1 << 17,
+        in_whole_pieces: false,
+        up_bytes_per_second: total_len / 1_000,
+        seed_up_bytes_per_second: Some(4 * total_len / 1_000),
+        latency: Duration::from_millis(20),
+        latency_jitter: Duration::from_millis(30),
+        policy: Policy::Fair,
+        time_max: Duration::from_secs(10_000),
+        ..Scenario::cascade(50, seed)
+    }
+}
+
+#[test]
+fn tit_for_tat_makes_those_wait_who_never_upload() {
+    for seed in seeds(2) {
+        let scenario = Scenario {
+            free_rider_count: 10,
+            leave_when_done: true,
+            ..wide(seed)
+        };
+        let outcome = Simulation::run(&scenario);
+        let mean = |nodes: std::ops::Range<usize>| {
+            let times = outcome.times(nodes);
+            times.iter().sum::<f64>() / times.len() as f64
+        };
+        let contributors = mean(scenario.contributors());
+        let ratio = mean(scenario.free_riders()) / contributors;
+        assert!(ratio >= 2.5, "seed {seed}: {ratio}");
+        assert!(contributors <= 1_150.0, "seed {seed}: {contributors}");
+    }
+}
+
+#[test]
+fn a_seed_under_tit_for_tat_sends_whole_pieces_and_each_once_before_any_twice() {
+    let scenario = Scenario {
+        seed_up_bytes_per_second: None,
+        getter_count: 20,
+        ..wide(1)
+    };
+    let lines = Rc::new(RefCell::new(Vec::new()));
+    let heard = Rc::clone(&lines);
+    Simulation::run_traced(&scenario, move |line| {
+        if line.contains(" n0: ") {
+            heard.borrow_mut().push(line.to_owned());
+        }
+    });
+    let (mut served, mut pieces) = (std::collections::BTreeSet::new(), Vec::new());
+    for line in lines.borrow().iter() {
+        // In the end game, what others sent meanwhile is refused when it is taken back.
+        if pieces.len() == 128 {
+            break;
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[2..] {
+            [peer, "is", "served", "piece", piece, ..] => {
+                let piece = piece.trim_end_matches(':').to_owned();
+                pieces.push(piece.clone());
+                served.insert((peer.to_owned(), piece));
+            }
+            [peer, "is", "refused", "piece", piece] => {
+                let is_cut = served.contains(&(peer.to_owned(), piece.to_owned()));
+                assert!(!is_cut, "{line}");
+            }
+            _ => {}
+        }
+    }
+    let distinct: std::collections::BTreeSet<&String> = pieces.iter().collect();
+    assert!(distinct.len() >= 122, "{} of 128", distinct.len());
+}
