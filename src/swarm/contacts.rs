@@ -1,13 +1,15 @@
 //! Whom to dial, and when: addresses that the tracker named or other peers told of, with back-off.
 //!
-//! A contact is one remote peer, with one or more addresses that are tried in turn. What a peer told of is hearsay until
-//! there is a link: it is limited, it is forgotten sooner, and its teller can take it back.
+//! A contact is one remote peer, with one or more addresses that are tried in turn. Behind one address there may be several
+//! peers (a router that translates addresses, one port for all), so those whose names differ are different contacts. What a
+//! peer told of is hearsay until there is a link: it is limited, it is forgotten sooner, and its teller can take it back.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::PeerKey;
-use super::preference::{Merits, PeerOrder};
+use super::contact::{Contact, Found, State};
+use super::preference::PeerOrder;
 use crate::base::{PeerId, Rng, Time};
 
 /// Contacts remembered; further ones are ignored.
@@ -16,112 +18,19 @@ pub(super) const CONTACTS_MAX: usize = 2_000;
 pub(super) const CONTACT_ADDRS_MAX: usize = 4;
 /// Dials under way at a time (libtorrent opens 30 a second).
 pub(super) const DIALS_MAX: usize = 30;
-/// Consecutive failures after which a contact is forgotten; the tracker names it again if it still lives.
-pub(super) const FAILURES_MAX: u32 = 12;
-/// The same for hearsay.
-pub(super) const HEARSAY_FAILURES_MAX: u32 = 4;
 /// Contacts that are hearsay.
 pub(super) const HEARSAY_MAX: usize = 500;
 /// How long those who are told of a newcomer wait for it to dial them.
 pub(super) const NEWCOMER_GRACE: Duration = Duration::from_secs(1);
-const BACKOFF_MIN: Duration = Duration::from_millis(200);
-/// For peers of our kind: their tracker says soon who has left.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// For others, whom a tracker names for half an hour after they left.
-const FOREIGN_BACKOFF_MAX: Duration = Duration::from_secs(600);
 /// A link that lasts so long was no failure.
 const PROVEN_AFTER: Duration = Duration::from_secs(10);
-
-/// A peer that the tracker named.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// What it calls itself, if that is known.
-    pub id: Option<PeerId>,
-    /// Where it listens.
-    pub addrs: Vec<SocketAddr>,
-    /// It holds everything.
-    pub is_seed: bool,
-    /// How near it is, from 0 to 3, as the tracker sees it.
-    pub proximity: u8,
-    /// What part of the content it has, in 1/65535.
-    pub share: u16,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    Dialling,
-    Linked(PeerKey),
-    /// It turned out to be ourselves, and is remembered so that it is dialled once only.
-    Ourselves,
-}
-
-#[derive(Debug)]
-struct Contact {
-    id: Option<PeerId>,
-    addrs: Vec<SocketAddr>,
-    next_addr: usize,
-    /// It needs nothing of us once we have everything.
-    is_seed: bool,
-    /// Who told us of it, if nobody else did and there never was a link.
-    told_by: Option<PeerKey>,
-    failure_count: u32,
-    dial_at: Time,
-    linked_at: Time,
-    state: State,
-    merits: Merits,
-}
-
-impl Contact {
-    fn new(id: Option<PeerId>, is_seed: bool, dial_at: Time) -> Self {
-        Self {
-            id,
-            addrs: Vec::new(),
-            next_addr: 0,
-            is_seed,
-            told_by: None,
-            failure_count: 0,
-            dial_at,
-            linked_at: Time::ZERO,
-            state: State::Idle,
-            merits: Merits::default(),
-        }
-    }
-
-    fn failures_max(&self) -> u32 {
-        if self.told_by.is_some() {
-            HEARSAY_FAILURES_MAX
-        } else {
-            FAILURES_MAX
-        }
-    }
-
-    /// A link to it is up. Whether that is a success will be seen when it ends.
-    fn link(&mut self, now: Time, peer: PeerKey) {
-        if self.state != State::Linked(peer) {
-            self.state = State::Linked(peer);
-            self.linked_at = now;
-        }
-        self.told_by = None;
-    }
-
-    /// How long to wait after so many failures.
-    fn backoff(&self) -> Duration {
-        let backoff = BACKOFF_MIN * 2u32.pow(self.failure_count.min(20) - 1);
-        let is_ours = self.id.is_some_and(|id| id.is_native());
-        backoff.min(if is_ours {
-            BACKOFF_MAX
-        } else {
-            FOREIGN_BACKOFF_MAX
-        })
-    }
-}
 
 /// All contacts of one swarm.
 #[derive(Debug, Default)]
 pub(super) struct Contacts {
     contacts: Vec<Contact>,
-    dialling_count: usize,
+    /// Addresses that are being dialled, each for one contact.
+    dialled: Vec<SocketAddr>,
     turn: usize,
     /// Contacts that were dialled.
     dial_count: usize,
@@ -130,10 +39,12 @@ pub(super) struct Contacts {
 impl Contacts {
     /// Adds what the tracker named, to be dialled from `dial_at` on; a known contact learns new addresses.
     pub(super) fn add(&mut self, found: &Found, dial_at: Time) {
-        let known = self.contacts.iter().position(|contact| {
-            (found.id.is_some() && contact.id == found.id)
-                || contact.addrs.iter().any(|addr| found.addrs.contains(addr))
-        });
+        let is_at = |contact: &Contact| contact.addrs.iter().any(|a| found.addrs.contains(a));
+        let is_named = |contact: &Contact| found.id.is_some() && contact.id == found.id;
+        let contacts = &self.contacts;
+        let by_name = contacts.iter().position(is_named);
+        let known =
+            by_name.or_else(|| contacts.iter().position(|c| c.may_be(found.id) && is_at(c)));
         let contact = match known {
             Some(at) => &mut self.contacts[at],
             None if self.contacts.len() < CONTACTS_MAX && !found.addrs.is_empty() => {
@@ -201,7 +112,7 @@ impl Contacts {
         order: PeerOrder,
         rng: &mut Rng,
     ) -> Option<SocketAddr> {
-        if self.dialling_count >= DIALS_MAX || self.contacts.is_empty() {
+        if self.dialled.len() >= DIALS_MAX || self.contacts.is_empty() {
             return None;
         }
         let order = order.at_turn(self.dial_count);
@@ -215,6 +126,7 @@ impl Contacts {
             contact.state == State::Idle
                 && contact.dial_at <= now
                 && !(leechers_only && contact.is_seed)
+                && self.next_addr(contact).is_some()
         });
         let at = match order {
             PeerOrder::Random | PeerOrder::RoundRobin => due.next(),
@@ -222,21 +134,40 @@ impl Contacts {
         }?;
         self.dial_count += 1;
         self.turn = at + 1;
+        let next = self.next_addr(&self.contacts[at])?;
         let contact = &mut self.contacts[at];
-        contact.state = State::Dialling;
-        self.dialling_count += 1;
-        let addr = contact.addrs[contact.next_addr % contact.addrs.len()];
-        contact.next_addr += 1;
+        let addr = contact.addrs[next];
+        contact.state = State::Dialling(addr);
+        contact.next_addr = next + 1;
+        self.dialled.push(addr);
         Some(addr)
+    }
+
+    /// The place of the address of a contact that is to be tried next: one that is not dialled for another just now.
+    fn next_addr(&self, contact: &Contact) -> Option<usize> {
+        let count = contact.addrs.len();
+        (contact.next_addr..contact.next_addr + count)
+            .map(|at| at % count)
+            .find(|&at| !self.dialled.contains(&contact.addrs[at]))
+    }
+
+    /// The dial of an address has ended; the place of the contact for which it was.
+    fn end_dial(&mut self, addr: SocketAddr) -> Option<usize> {
+        let at = self.dialled.iter().position(|&dialled| dialled == addr)?;
+        self.dialled.swap_remove(at);
+        let was_dialled = |contact: &Contact| contact.state == State::Dialling(addr);
+        self.contacts.iter().position(was_dialled)
     }
 
     /// When the next contact is due, if any is waiting.
     pub(super) fn next_due(&self, leechers_only: bool) -> Option<Time> {
-        if self.dialling_count >= DIALS_MAX {
+        if self.dialled.len() >= DIALS_MAX {
             return None;
         }
         let waiting = |contact: &&Contact| {
-            contact.state == State::Idle && !(leechers_only && contact.is_seed)
+            contact.state == State::Idle
+                && !(leechers_only && contact.is_seed)
+                && self.next_addr(contact).is_some()
         };
         self.contacts
             .iter()
@@ -248,7 +179,7 @@ impl Contacts {
     /// Contacts that may still be dialled or are being dialled.
     pub(super) fn open_count(&self, leechers_only: bool) -> usize {
         let open = |contact: &&Contact| {
-            let is_dialled = matches!(contact.state, State::Idle | State::Dialling);
+            let is_dialled = matches!(contact.state, State::Idle | State::Dialling(_));
             is_dialled && !(leechers_only && contact.is_seed)
         };
         self.contacts.iter().filter(open).count()
@@ -256,10 +187,7 @@ impl Contacts {
 
     /// The dial of `addr` came to nothing, or its handshake did; says who was dialled, if that is known.
     pub(super) fn failed(&mut self, now: Time, addr: SocketAddr, rng: &mut Rng) -> Option<PeerId> {
-        let dialling =
-            |contact: &Contact| contact.state == State::Dialling && contact.addrs.contains(&addr);
-        let at = self.contacts.iter().position(dialling)?;
-        self.dialling_count -= 1;
+        let at = self.end_dial(addr)?;
         let id = self.contacts[at].id;
         self.put_off(at, now, rng);
         id
@@ -285,24 +213,46 @@ impl Contacts {
         id: PeerId,
         dialled: Option<SocketAddr>,
     ) {
+        if let Some(addr) = dialled {
+            self.reached(now, id, addr);
+        }
         for contact in &mut self.contacts {
-            let ours = dialled.is_some_and(|addr| {
-                contact.state == State::Dialling && contact.addrs.contains(&addr)
-            });
-            if ours {
-                self.dialling_count -= 1;
-                contact.id = Some(id);
-            }
-            if ours || (contact.id == Some(id) && contact.state != State::Dialling) {
+            if contact.id == Some(id) && !matches!(contact.state, State::Dialling(_)) {
                 contact.link(now, peer);
             }
+        }
+    }
+
+    /// Who listens at `addr`, which was dialled, is `id`. If somebody else was looked for, it is looked for elsewhere.
+    fn reached(&mut self, now: Time, id: PeerId, addr: SocketAddr) {
+        let Some(at) = self.end_dial(addr) else {
+            return;
+        };
+        let is_known = self.contacts.iter().any(|contact| contact.id == Some(id));
+        let contact = &mut self.contacts[at];
+        contact.state = State::Idle;
+        let has_others = contact.addrs.len() > 1;
+        if contact.may_be(Some(id)) || !has_others && !is_known {
+            contact.id = Some(id);
+            return;
+        }
+        contact.dial_at = now;
+        contact.addrs.retain(|other| *other != addr);
+        if !has_others {
+            self.contacts.swap_remove(at);
+        }
+        if !is_known && self.contacts.len() < CONTACTS_MAX {
+            let mut contact = Contact::new(Some(id), false, now);
+            contact.addrs.push(addr);
+            self.contacts.push(contact);
         }
     }
 
     /// A link turned out to lead to who listens at `addr`: whoever is to be dialled there is linked already.
     pub(super) fn linked_at(&mut self, now: Time, peer: PeerKey, id: PeerId, addr: SocketAddr) {
         for contact in &mut self.contacts {
-            if contact.state == State::Idle && contact.addrs.contains(&addr) {
+            let is_it = contact.may_be(Some(id)) && contact.addrs.contains(&addr);
+            if contact.state == State::Idle && is_it {
                 contact.id = Some(id);
                 contact.link(now, peer);
             }
@@ -359,19 +309,22 @@ impl Contacts {
     pub(super) fn forget(&mut self, id: PeerId, addr: SocketAddr) {
         self.contacts.retain(|contact| {
             contact.state != State::Idle
-                || (contact.id != Some(id) && !contact.addrs.contains(&addr))
+                || (contact.id != Some(id)
+                    && !(contact.may_be(Some(id)) && contact.addrs.contains(&addr)))
         });
     }
 
     /// Asserts that the counts are what the contacts say, and within their limits.
     pub(super) fn check(&self) {
-        let dialling = self
-            .contacts
-            .iter()
-            .filter(|c| c.state == State::Dialling)
-            .count();
-        assert_eq!(dialling, self.dialling_count);
-        assert!(dialling <= DIALS_MAX && self.contacts.len() <= CONTACTS_MAX);
+        let mut dialled: Vec<SocketAddr> = Vec::new();
+        for contact in &self.contacts {
+            if let State::Dialling(addr) = contact.state {
+                assert!(self.dialled.contains(&addr) && !dialled.contains(&addr));
+                dialled.push(addr);
+            }
+        }
+        assert_eq!(dialled.len(), self.dialled.len());
+        assert!(dialled.len() <= DIALS_MAX && self.contacts.len() <= CONTACTS_MAX);
         let hearsay = self.contacts.iter().filter(|c| c.told_by.is_some());
         assert!(hearsay.count() <= HEARSAY_MAX);
     }
@@ -379,6 +332,7 @@ impl Contacts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contact::{BACKOFF_MIN, FAILURES_MAX};
     use super::*;
 
     const KEY: PeerKey = PeerKey {
@@ -429,6 +383,54 @@ mod tests {
             dial(&mut contacts, now);
         }
         assert_eq!(contacts.next_due(false), None, "forgotten");
+    }
+
+    /// One of several peers that the tracker sees at one address, and that say where they listen themselves.
+    fn behind_one_address(last: u8) -> Found {
+        Found {
+            addrs: vec![([1, 2, 3, 4], 7).into(), ([10, 0, 0, last], 7).into()],
+            ..found(last)
+        }
+    }
+
+    #[test]
+    fn peers_behind_one_address_are_dialled_each_where_no_other_is() {
+        let (mut contacts, now) = (Contacts::default(), Time::ZERO);
+        for last in 1..=4 {
+            contacts.add(&behind_one_address(last), now);
+        }
+        contacts.check();
+        let mut dialled: Vec<SocketAddr> =
+            std::iter::from_fn(|| dial(&mut contacts, now)).collect();
+        assert_eq!(dialled.len(), 4, "{dialled:?}");
+        dialled.sort_unstable();
+        dialled.dedup();
+        assert_eq!(dialled.len(), 4, "each another one");
+        contacts.check();
+    }
+
+    #[test]
+    fn who_listens_where_another_was_looked_for_is_linked_and_the_other_is_looked_for_elsewhere() {
+        let now = Time::ZERO;
+        for is_known in [true, false] {
+            let mut contacts = Contacts::default();
+            contacts.add(&behind_one_address(1), now);
+            let shared = dial(&mut contacts, now).expect("due at once");
+            assert_eq!(shared, behind_one_address(1).addrs[0]);
+            if is_known {
+                contacts.add(&behind_one_address(2), now + Duration::from_secs(60));
+            }
+            let there = behind_one_address(2).id.expect("a name");
+            contacts.linked(now, KEY, there, Some(shared));
+            contacts.check();
+            let next = dial(&mut contacts, now);
+            assert_eq!(next, Some(behind_one_address(1).addrs[1]));
+            assert_eq!(dial(&mut contacts, now), None);
+            contacts.unlinked(now, KEY, (true, None), &mut Rng::new(1));
+            let later = now + Duration::from_secs(1);
+            assert!(dial(&mut contacts, later).is_some(), "it can come back");
+            contacts.check();
+        }
     }
 
     #[test]

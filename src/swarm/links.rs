@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::contacts::Found;
+use super::contact::Found;
 use super::exchange::PORT_MIN;
 use super::peer::{Hello, Peer, PeerKey};
 use super::pieces::Sender;

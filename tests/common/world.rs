@@ -110,7 +110,7 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shoal-peer"));
         let (name, rest) = args.split_first().expect("a command");
         command.args(["--json", name]);
-        if matches!(*name, "share" | "get") {
+        if matches!(*name, "share" | "get") && !rest.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
         command
