@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::PeerKey;
+use super::notes::Lure;
 use super::preference::{Merits, PeerOrder};
 use crate::base::{PeerId, Rng, Time};
 
@@ -193,14 +194,14 @@ impl Contacts {
         });
     }
 
-    /// The next address to dial at `now`, if one is due; seeds are left out for `leechers_only`.
+    /// The next address to dial at `now`, if one is due, and why; seeds are left out for `leechers_only`.
     pub(super) fn next_dial(
         &mut self,
         now: Time,
         leechers_only: bool,
         order: PeerOrder,
         rng: &mut Rng,
-    ) -> Option<SocketAddr> {
+    ) -> Option<(SocketAddr, Lure)> {
         if self.dialling_count >= DIALS_MAX || self.contacts.is_empty() {
             return None;
         }
@@ -227,7 +228,7 @@ impl Contacts {
         self.dialling_count += 1;
         let addr = contact.addrs[contact.next_addr % contact.addrs.len()];
         contact.next_addr += 1;
-        Some(addr)
+        Some((addr, order.lure(contact.merits)))
     }
 
     /// When the next contact is due, if any is waiting.
@@ -400,7 +401,8 @@ mod tests {
     }
 
     fn dial(contacts: &mut Contacts, now: Time) -> Option<SocketAddr> {
-        contacts.next_dial(now, false, PeerOrder::RoundRobin, &mut Rng::new(1))
+        let due = contacts.next_dial(now, false, PeerOrder::RoundRobin, &mut Rng::new(1));
+        due.map(|(addr, _)| addr)
     }
 
     #[test]
