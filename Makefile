@@ -26,7 +26,7 @@ test: ## run all tests, and each bench once in its small form
 	$(CARGO) test --locked
 	$(CARGO) test --locked --bench '*'
 
-bench: ## measure everything, beside others where they are installed: target/bench/report.md; ONLY="a b" names some
+bench: ## measure everything, beside others where they are installed: target/bench/report.md; ONLY="a b/part" names some
 	bash benches/run.sh all $(ONLY)
 
 bench-quick: ## the same with less of everything, for three minutes after the build

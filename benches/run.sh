@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every bench, one after the other, and makes one report of all. `benches/run.sh quick` takes less of everything, for
-# three minutes at most after the build; `benches/run.sh all hashing tracker` runs the benches that are named.
+# three minutes at most after the build; `benches/run.sh all hashing transfer/lying` runs the benches, or parts of them, that
+# are named.
 #
 # Needs what the build needs. What it compares with is installed if that can be done (peers.sh).
 
@@ -20,7 +21,7 @@ mkdir -p "$folder/rows"
 
 bash benches/peers.sh
 targets=(--bench report)
-for name in "${names[@]}"; do targets+=(--bench "$name"); done
+for name in "${names[@]}"; do targets+=(--bench "${name%%/*}"); done
 cargo bench --locked --no-run "${targets[@]}"
 
 quick=()
@@ -37,12 +38,14 @@ fi
 failed=()
 for name in "${names[@]}"; do
     printf '\n=== %s\n' "$name"
-    case $name in
+    bench=${name%%/*}
+    case $bench in
     wire | picker | registry | bitfield) arguments=("${micro[@]}") ;;
     sim) arguments=("${sims[@]}") ;;
     *) arguments=("${quick[@]}") ;;
     esac
-    cargo bench -q --locked --bench "$name" -- "${arguments[@]}" || failed+=("$name")
+    [ "$bench" = "$name" ] || arguments+=("${name#*/}")
+    cargo bench -q --locked --bench "$bench" -- "${arguments[@]}" || failed+=("$name")
 done
 cargo bench -q --locked --bench report
 if ((${#failed[@]} > 0)); then

@@ -7,6 +7,8 @@
 //! hash of what arrived. Linux only: it reads /proc.
 
 mod link;
+#[path = "../common/place.rs"]
+mod place;
 #[path = "../transfer/programs.rs"]
 #[allow(dead_code, reason = "the transfers need more of it")]
 mod programs;
@@ -17,7 +19,6 @@ mod rows;
 mod usage;
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,13 +27,12 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sha1::{Digest as _, Sha1};
-use shoal::base::Rng;
 
 use link::{Link, Swarm};
-use programs::{Program, start_tracker};
+use place::{MIB, fill};
+use programs::{PEER, Program, start_tracker};
 
 const BENCH: &str = "cold";
-const MIB: u64 = 1 << 20;
 /// Between one who comes and the next.
 const PAUSE: Duration = Duration::from_millis(3);
 
@@ -155,7 +155,7 @@ impl Place {
         let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let file = root.path().join("content.bin");
         fill(&file, bytes);
-        let (tracker, tracker_addr) = start_tracker(0, &root.path().join("state"));
+        let (tracker, tracker_addr) = start_tracker(&root.path().join("state"));
         let addr = free_addr();
         let args = [
             "--json",
@@ -168,7 +168,7 @@ impl Place {
         let mut args: Vec<&str> = args.to_vec();
         let (listen, path) = (addr.to_string(), file.display().to_string());
         args.extend([listen.as_str(), path.as_str()]);
-        let sharer = Program::start(env!("CARGO_BIN_EXE_shoal-peer"), 0, &args);
+        let sharer = Program::start(PEER, &args);
         let shared = sharer.await_line("\"shared\"");
         let shared: serde_json::Value = serde_json::from_str(&shared).expect("JSON");
         let hash = shared["info_hash"].as_str().expect("a hash");
@@ -230,18 +230,6 @@ impl Place {
         let all: u64 = read(format!("/proc/{pid}/io"));
         let of_loop: u64 = read(format!("/proc/{pid}/task/{pid}/io"));
         (all - of_loop, of_loop)
-    }
-}
-
-/// Writes a file of so many bytes, always the same.
-fn fill(path: &PathBuf, bytes: u64) {
-    let (mut rng, mut chunk) = (Rng::new(1), vec![0; MIB as usize]);
-    let mut file = File::create(path).expect("a file");
-    for _ in 0..bytes / MIB {
-        for word in chunk.chunks_exact_mut(8) {
-            word.copy_from_slice(&rng.next_u64().to_le_bytes());
-        }
-        file.write_all(&chunk).expect("room");
     }
 }
 

@@ -6,23 +6,23 @@
 //! processor seconds for a GiB, which a machine that is busy otherwise leaves as they are. Under `cargo test` it does each
 //! once with a small file and prints the info-hashes. Linux only: it reads /proc.
 
+#[path = "../common/place.rs"]
+mod place;
 mod programs;
 #[path = "../common/rows.rs"]
 mod rows;
 
 use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use shoal::base::Rng;
 use tempfile::TempDir;
 
+use place::{MIB, fill, scratch};
 use programs::{Spent, create, mktorrent, resume, verify};
 use rows::OURS;
 
 const BENCH: &str = "hashing";
 const GIB: f64 = (1 << 30) as f64;
-const MIB: u64 = 1 << 20;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -142,23 +142,15 @@ fn measure_growth() {
     }
 }
 
-/// Where it all lies: in memory if there is room, so that no disk is measured.
+/// Where it all lies.
 struct Place {
     root: TempDir,
 }
 
 impl Place {
     fn new(bytes: u64) -> Self {
-        let memory = Path::new("/dev/shm");
-        let free = nix::sys::statvfs::statvfs(memory)
-            .map_or(0, |stat| stat.blocks_available() * stat.fragment_size());
-        let root = if free > bytes {
-            tempfile::tempdir_in(memory)
-        } else {
-            tempfile::tempdir()
-        };
         Self {
-            root: root.expect("a folder"),
+            root: scratch(bytes),
         }
     }
 
@@ -169,14 +161,7 @@ impl Place {
     /// A file of so many bytes, always the same.
     fn fill(&self, bytes: u64) -> PathBuf {
         let path = self.path("content.bin");
-        let (mut rng, mut chunk) = (Rng::new(1), vec![0; MIB as usize]);
-        let mut file = File::create(&path).expect("a file");
-        for _ in 0..bytes / MIB {
-            for word in chunk.chunks_exact_mut(8) {
-                word.copy_from_slice(&rng.next_u64().to_le_bytes());
-            }
-            file.write_all(&chunk).expect("room");
-        }
+        fill(&path, bytes);
         path
     }
 }

@@ -249,7 +249,7 @@ fn slow_peers() -> Gate {
     let variant = |name, scenario| Variant {
         name,
         getters: 100,
-        pieces: 256,
+        pieces: 512,
         scenario,
     };
     Gate {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -13,6 +14,10 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::usage;
+
+/// Our programs.
+pub(crate) const PEER: &str = env!("CARGO_BIN_EXE_shoal-peer");
+pub(crate) const TRACKER: &str = env!("CARGO_BIN_EXE_shoal-tracker");
 
 const ANSWER_SECS_MAX: u64 = 120;
 
@@ -34,22 +39,19 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// Starts `program`, as `nice` as given if it is not 0.
-    pub(crate) fn start<S: AsRef<OsStr>>(program: &str, nice: i32, args: &[S]) -> Self {
-        let mut command = match nice {
-            0 => Command::new(program),
-            _ => Command::new("nice"),
-        };
-        if nice != 0 {
-            command.arg("-n").arg(nice.to_string()).arg(program);
-        }
+    /// Starts `program`.
+    pub(crate) fn start<S: AsRef<OsStr>>(program: &str, args: &[S]) -> Self {
+        Self::spawn(Command::new(program).args(args))
+    }
+
+    /// Starts what the command says.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let began = Instant::now();
         let mut child = command
-            .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{program}: {error}"));
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, lines) = channel();
         thread::spawn(move || {
@@ -125,9 +127,24 @@ impl Program {
 
     /// Asks it to stop, and waits for that.
     pub(crate) fn stop(self) -> Ended {
-        let pid = Pid::from_raw(self.pid() as i32);
-        kill(pid, Signal::SIGTERM).expect("it runs");
+        self.signal(Signal::SIGTERM);
         self.finish()
+    }
+
+    /// Asks all to stop, and waits until they have, however they end.
+    pub(crate) fn stop_all(mut programs: Vec<Self>) {
+        for program in &programs {
+            program.signal(Signal::SIGTERM);
+        }
+        for program in &mut programs {
+            program.child.wait().expect("it is our child");
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.pid() as i32);
+        kill(pid, signal).expect("it was not waited for");
     }
 }
 
@@ -139,24 +156,23 @@ impl Drop for Program {
     }
 }
 
-/// A tracker on a free port, and its address.
-pub(crate) fn start_tracker(nice: i32, state: &Path) -> (Program, String) {
-    let args = [
-        OsStr::new("-l"),
-        "127.0.0.1:0".as_ref(),
-        "-s".as_ref(),
-        state.as_ref(),
-    ];
-    start_tracker_with(nice, &args)
+/// A tracker on a free port of loopback, and its address.
+pub(crate) fn start_tracker(state: &Path) -> (Program, String) {
+    await_tracker(
+        Command::new(TRACKER)
+            .args(["-l", "127.0.0.1:0", "-s"])
+            .arg(state),
+    )
 }
 
 /// A tracker that answers for any content over HTTP, and its address.
 pub(crate) fn start_open_tracker() -> (Program, String) {
-    start_tracker_with(0, &["-l", "127.0.0.1:0", "--open"])
+    await_tracker(Command::new(TRACKER).args(["-l", "127.0.0.1:0", "--open"]))
 }
 
-fn start_tracker_with<S: AsRef<OsStr>>(nice: i32, args: &[S]) -> (Program, String) {
-    let tracker = Program::start(env!("CARGO_BIN_EXE_shoal-tracker"), nice, args);
+/// The tracker that the command starts, and its address.
+pub(crate) fn await_tracker(command: &mut Command) -> (Program, String) {
+    let tracker = Program::spawn(command);
     let line = tracker.await_line("native+http ");
     let mut words = line
         .split_whitespace()
@@ -166,30 +182,44 @@ fn start_tracker_with<S: AsRef<OsStr>>(nice: i32, args: &[S]) -> (Program, Strin
 }
 
 /// A peer that shares `path`, ready to serve, and the piece length.
-pub(crate) fn start_sharer(nice: i32, tracker: &str, path: &Path) -> (Program, u64) {
-    let args: [&OsStr; 5] = [
-        "--json".as_ref(),
-        "-t".as_ref(),
-        tracker.as_ref(),
-        "share".as_ref(),
-        path.as_ref(),
-    ];
-    let sharer = Program::start(env!("CARGO_BIN_EXE_shoal-peer"), nice, &args);
+pub(crate) fn start_sharer(tracker: &str, path: &Path) -> (Program, u64) {
+    let sharer = Program::spawn(peer(tracker, "share").arg(path));
     let line = sharer.await_line("\"shared\"");
     let event: Value = serde_json::from_str(&line).expect("JSON");
     (sharer, event["piece_length"].as_u64().expect("a length"))
 }
 
 /// A peer that fetches `name` into `folder`.
-pub(crate) fn start_getter(nice: i32, tracker: &str, name: &str, folder: &Path) -> Program {
-    let args: [&OsStr; 7] = [
-        "--json".as_ref(),
-        "-t".as_ref(),
-        tracker.as_ref(),
-        "get".as_ref(),
-        name.as_ref(),
-        "-o".as_ref(),
-        folder.as_ref(),
-    ];
-    Program::start(env!("CARGO_BIN_EXE_shoal-peer"), nice, &args)
+pub(crate) fn start_getter(tracker: &str, name: &str, folder: &Path) -> Program {
+    Program::spawn(peer(tracker, "get").args([name, "-o"]).arg(folder))
+}
+
+/// A command of a peer that tells what it does, to be completed.
+pub(crate) fn peer(tracker: &str, word: &str) -> Command {
+    let mut command = Command::new(PEER);
+    command.args(["--json", "-t", tracker, word]);
+    command
+}
+
+/// A path that goes into arguments with other text.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("plain")
+}
+
+/// A port of loopback that nobody has.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Whether a program is there and ends well.
+pub(crate) fn runs(command: &mut Command) -> bool {
+    let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+/// Says that something is not measured for want of this.
+pub(crate) fn may_lack(what: &str) -> bool {
+    println!("not run: needs {what}");
+    false
 }

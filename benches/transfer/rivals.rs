@@ -1,18 +1,12 @@
-//! Programs of others that carry the same file in the same way: one has it, some fetch it, all on loopback. Our tracker
-//! introduces them to one another over HTTP, outside of what is measured.
+//! Programs of others that seed and fetch what a `.torrent` file describes.
 
 use std::fmt;
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::Command;
 
-use crate::programs::{Program, start_open_tracker};
-use crate::{MIB, Place, Row, usage};
+use crate::programs::{Program, free_port, runs, text};
 
 /// What libtorrent runs on: Debian's binding is for the system's own Python.
 const PYTHON: &str = "/usr/bin/python3";
@@ -20,8 +14,6 @@ const LIBTORRENT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/benches/transfer/libtorrent_peer.py"
 );
-/// Patience with a seeder that looks at its file.
-const READY_SECS_MAX: u64 = 60;
 
 /// Somebody else's program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +39,12 @@ impl Rival {
     /// Those that are installed; says who is not.
     pub(crate) fn find() -> Vec<Self> {
         let mut found = Vec::new();
-        if runs(PYTHON, &["-c", "import libtorrent"]) {
+        if runs(Command::new(PYTHON).args(["-c", "import libtorrent"])) {
             found.extend([Self::Libtorrent, Self::LibtorrentDefaults]);
         } else {
             println!("without libtorrent: apt-get install python3-libtorrent");
         }
-        if runs("aria2c", &["--version"]) {
+        if runs(Command::new("aria2c").arg("--version")) {
             found.push(Self::Aria2);
         } else {
             println!("without aria2: apt-get install aria2");
@@ -74,7 +66,7 @@ impl Rival {
                     "defaults"
                 };
                 let args = [LIBTORRENT, torrent, text(folder), &port, &up, preset];
-                Program::start(PYTHON, 0, &args)
+                Program::start(PYTHON, &args)
             }
             Self::Aria2 => {
                 let hook = folder.join("done.sh");
@@ -87,58 +79,9 @@ impl Rival {
                 args.push(named("max-overall-upload-limit", &up));
                 args.push(named("on-bt-download-complete", text(&hook)));
                 args.push(torrent.to_owned());
-                Program::start("aria2c", 0, &args)
+                Program::start("aria2c", &args)
             }
         }
-    }
-
-    /// One transfer to so many getters, each uplink limited to `up` if that is not 0. Every copy is compared.
-    pub(crate) fn run(self, place: &Place, getters: usize, piece_len: u64, up: u64) -> Row {
-        let here = tempfile::tempdir_in(place.root.path()).expect("a folder");
-        let folder = |index: usize| here.path().join(index.to_string());
-        let (tracker, addr) = start_open_tracker();
-        let torrent = here.path().join("content.torrent");
-        let hash = describe(&place.file(), &torrent, &addr, piece_len);
-        let seeder = self.start(&torrent, place.root.path(), up);
-        await_seed(&addr, &hash);
-        let bytes = fs::metadata(place.file()).expect("the file").len();
-        let (cpu_before, machine_before) =
-            (usage::cpu_secs(seeder.pid()), usage::machine_cpu_secs());
-
-        let started: Vec<Program> = (0..getters)
-            .map(|index| self.start(&torrent, &folder(index), up))
-            .collect();
-        let secs: Vec<f64> = started
-            .iter()
-            .map(|getter| getter.await_secs("DONE"))
-            .collect();
-        let secs = secs.into_iter().fold(0.0, f64::max);
-
-        let machine = usage::machine_cpu_secs() - machine_before;
-        let getters_cpu_secs: f64 = started
-            .iter()
-            .map(|getter| usage::cpu_secs(getter.pid()))
-            .sum();
-        let peaks = started
-            .iter()
-            .filter_map(|getter| usage::peak_mib(getter.pid()));
-        let getter_peak_mib = peaks.fold(0.0, f64::max);
-        let seeder_cpu_secs = usage::cpu_secs(seeder.pid()) - cpu_before;
-        let row = Row {
-            e2e_mib_per_s: (bytes * getters as u64) as f64 / MIB as f64 / secs,
-            xfer_mib_per_s: f64::NAN,
-            first_piece_ms: f64::NAN,
-            seeder_cpu_secs,
-            getters_cpu_secs,
-            seeder_peak_mib: usage::peak_mib(seeder.pid()).unwrap_or(0.0),
-            getter_peak_mib,
-            seeder_copies: f64::NAN,
-            others: ((machine - seeder_cpu_secs - getters_cpu_secs) / secs).max(0.0),
-        };
-        // They are killed: nothing they would still do is of interest.
-        drop((started, seeder, tracker));
-        place.compared((0..getters).map(|index| folder(index).join(Place::NAME)));
-        row
     }
 }
 
@@ -158,69 +101,3 @@ const ARIA2: [&str; 14] = [
     "--quiet=true",
     "--interface=127.0.0.1",
 ];
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("plain")
-}
-
-fn runs(program: &str, args: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    let command = command
-        .args(args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
-}
-
-/// Writes a `.torrent` file that names the tracker, and returns the info-hash.
-fn describe(file: &Path, torrent: &Path, tracker: &str, piece_len: u64) -> String {
-    let announce = format!("http://{tracker}/announce");
-    let (piece_len, torrent): (String, PathBuf) = (piece_len.to_string(), torrent.to_owned());
-    let args = [
-        "--json",
-        "torrent",
-        "create",
-        "--no-sha256",
-        "--piece-size",
-        &piece_len,
-        "--tracker",
-        &announce,
-        "--torrent",
-        text(&torrent),
-        text(file),
-    ];
-    let made = Program::start(env!("CARGO_BIN_EXE_shoal-peer"), 0, &args).finish();
-    let summary = made.events.last().expect("a summary");
-    summary["info_hash"]
-        .as_str()
-        .expect("an info-hash")
-        .to_owned()
-}
-
-/// Waits until the tracker knows a seed.
-fn await_seed(tracker: &str, hash: &str) {
-    let spelt: String = (0..hash.len())
-        .step_by(2)
-        .map(|at| format!("%{}", &hash[at..at + 2]))
-        .collect();
-    let deadline = Instant::now() + Duration::from_secs(READY_SECS_MAX);
-    loop {
-        let mut stream = TcpStream::connect(tracker).expect("it listens");
-        let request = format!(
-            "GET /scrape?info_hash={spelt} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).expect("it reads");
-        let mut reply = Vec::new();
-        stream.read_to_end(&mut reply).expect("it answers");
-        if String::from_utf8_lossy(&reply).contains("8:completei1e") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "nobody seeds");
-        thread::sleep(Duration::from_millis(20));
-    }
-}

@@ -129,7 +129,7 @@ fn start(
     let mut rng = Rng::new(u64::from_be_bytes(
         seed_part.try_into().expect("eight bytes"),
     ));
-    let port = local.map_or(0, |local| local.port());
+    let port = port_told(reach.as_ref(), local);
     let hello = hello(id, reach, local);
     let is_required = command.tracker_use() == TrackerUse::Required;
     let link_rng = Rng::new(rng.next_u64());
@@ -210,6 +210,13 @@ fn jobs_of(now: Time, command: PeerCommand) -> Vec<Job> {
         PeerCommand::Show(config) => vec![Job::Show(Show::new(config))],
         PeerCommand::Export(config) => vec![Job::Export(Box::new(Export::new(config)))],
     }
+}
+
+/// The port that others are told where one port is all that they are told: by peers' handshakes and by trackers over HTTP
+/// and UDP. Where we are reached through another address it is that one's; 0 if we do not listen.
+fn port_told(reach: Option<&ReachConfig>, local: Option<SocketAddr>) -> u16 {
+    let advertised = reach.and_then(|reach| reach.advertise.first()?.port);
+    advertised.unwrap_or_else(|| local.map_or(0, |local| local.port()))
 }
 
 /// Who we are to the tracker: where we listen is what the user says, or what the interfaces have.

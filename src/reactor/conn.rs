@@ -236,8 +236,10 @@ impl Conn {
     /// One write. Fewer bytes than could be sent mean that the socket is full.
     fn write(&mut self, out: &mut Outbox, allowed: usize) -> io::Result<usize> {
         let stream = &mut self.stream;
-        let (outcome, asked) = out.with_front(allowed, |slices, asked| {
-            (stream.write_vectored(slices), asked)
+        let (outcome, asked) = out.with_front(allowed, |slices, asked| match slices {
+            // The system takes one slice faster alone than in a list.
+            [slice] => (stream.write(slice), asked),
+            slices => (stream.write_vectored(slices), asked),
         });
         match outcome {
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),

@@ -33,8 +33,11 @@ pub(super) type Outgoing = [Option<usize>; 2];
 
 /// Datagrams taken, and replies sent, by one system call.
 const BATCH_MAX: usize = 64;
-/// Bytes of a datagram to a socket that is listened on: no path carries more in one piece. A longer one is dropped.
-const REQUEST_BYTES_MAX: usize = 2 << 10;
+/// A batch of so many takes long enough to answer that others have come meanwhile.
+const LIKELY_MORE_MIN: usize = 8;
+/// Bytes of a datagram to a socket that is listened on: no path carries more in one piece. A longer one is dropped. An odd
+/// number of the cache's lines, or the beginnings of a batch would all compete for the same few places in it.
+const REQUEST_BYTES_MAX: usize = 25 * 64;
 /// Bytes of a datagram to a socket that sends for `Command::SendTo`, whose answers may come in pieces.
 const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// Bytes that the system is asked to keep for a socket that is listened on. It may allow fewer.
@@ -170,15 +173,18 @@ impl Datagrams {
             Err(_) => return 1,
         };
         let messages: Vec<_> = messages.collect();
-        for message in &messages {
-            service.foresee(message.iovs().next().unwrap_or_default());
+        let mut datagrams: [&[u8]; BATCH_MAX] = [&[]; BATCH_MAX];
+        for (place, message) in datagrams.iter_mut().zip(&messages) {
+            *place = message.iovs().next().unwrap_or_default();
         }
+        let taken = messages.len();
+        service.foresee(&datagrams[..taken]);
         for message in &messages {
             self.hand_over(message, now, service);
         }
-        let taken = messages.len();
-        // The system looked for one more and found none, so that the next one brings an edge.
-        self.unread = taken == wanted;
+        // The system looked for one more and found none, so that the next one brings an edge. But while many are answered
+        // more come, and it is cheaper to look for them than to be told.
+        self.unread = taken >= wanted.min(LIKELY_MORE_MIN);
         taken
     }
 

@@ -153,9 +153,9 @@ pub trait Service {
     /// The conn is gone; the last that is heard of it.
     fn closed(&mut self, now: Time, conn: ConnId, why: Closed);
 
-    /// A datagram will be handed over soon, behind others of its batch. Whoever looks now at the memory that it will need
-    /// waits for that memory once for the whole batch.
-    fn foresee(&mut self, _bytes: &[u8]) {}
+    /// These datagrams will be handed over next. Whoever looks now at the memory that they will need waits for that memory
+    /// once for the whole batch.
+    fn foresee(&mut self, _datagrams: &[&[u8]]) {}
 
     /// A datagram came from `from` to the socket that is bound to `local` (port 0: to the one of [`Command::SendTo`]).
     /// What is appended to `reply` is sent back, unless the system has no room for it.

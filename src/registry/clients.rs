@@ -49,6 +49,8 @@ pub(super) struct Known {
     pub(super) source: IpAddr,
     pub(super) addresses: Addresses,
     pub(super) host: Arc<str>,
+    /// Any number, the same for the same host: most others are told apart without looking at their names.
+    host_tag: u32,
     zone: Arc<str>,
     /// The membership of slot `n` at `n - 1`: the content, and the member's key there.
     pub(super) slots: Vec<Option<Membership>>,
@@ -63,6 +65,7 @@ impl Known {
             source,
             addresses: Addresses::new(source, caller.listens_at),
             host: caller.host.into(),
+            host_tag: tag(caller.host),
             zone: caller.zone.into(),
             slots: Vec::new(),
         }
@@ -89,7 +92,7 @@ impl Known {
         fn site(zone: &str) -> &str {
             zone.split('/').next().unwrap_or(zone)
         }
-        if !self.host.is_empty() && self.host == other.host {
+        if !self.host.is_empty() && self.host_tag == other.host_tag && self.host == other.host {
             3
         } else if !self.has_zone() || !other.has_zone() {
             nearness(self.source, other.source)
@@ -133,6 +136,13 @@ impl Known {
         }
         Ok(index as u32 + 1)
     }
+}
+
+/// A number for a text, as Fowler, Noll and Vo make it.
+fn tag(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |tag: u32, byte| {
+        (tag ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]

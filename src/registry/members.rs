@@ -347,7 +347,9 @@ impl Members {
             self.draw(&mut seed_draw, count, rng, &mut accept, &mut chosen);
         }
         rng.shuffle(&mut chosen);
-        chosen.sort_by_key(|(is_not_urgent, _)| *is_not_urgent);
+        if want.urgent.is_some() {
+            chosen.sort_by_key(|(is_not_urgent, _)| *is_not_urgent);
+        }
         chosen.truncate(want.count);
         chosen.into_iter().map(|(_, value)| value).collect()
     }

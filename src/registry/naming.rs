@@ -28,6 +28,8 @@ pub struct Told {
     pub client: Client,
     /// Its membership.
     pub slot: u32,
+    /// The content, by a number that no other ever has.
+    pub content: u32,
     /// The newcomer, as this client is given it.
     pub newcomer: Named,
 }
@@ -39,13 +41,21 @@ pub(super) struct Choice {
     pub(super) named: Named,
 }
 
-impl Candidate for Choice {
+/// A native member that may be given, as far as the choice needs to know: there are several for each that is named.
+struct Near {
+    client: Client,
+    slot: u32,
+    proximity: u8,
+    share: u16,
+}
+
+impl Candidate for Near {
     fn proximity(&self) -> u8 {
-        self.named.proximity
+        self.proximity
     }
 
     fn complement(&self) -> u32 {
-        self.named.share.into()
+        self.share.into()
     }
 }
 
@@ -164,49 +174,30 @@ impl Registry {
         urgent: Option<&Bitfield>,
     ) -> Result<Vec<Choice>, Refusal> {
         let (serial, asker) = self.place(client, slot)?;
+        let near = self.choose_near(client, serial, asker, count, urgent);
         let facts = &self.catalogue.entry(serial).facts;
         let (hash, piece_count) = (facts.hash, facts.piece_count);
         let (clients, me) = (&self.clients, &self.clients[client.index()]);
-        let members = self.swarms.get_mut(&serial).expect(SWARM);
-        let want = Want {
-            asker: Some(asker),
-            only_fetching: members.is_content(asker),
-            count: match urgent {
-                Some(_) => count,
-                // Those of one zone may be few among many.
-                None if me.has_zone() => CANDIDATES_MAX,
-                None => count * CANDIDATES_PER_NAMED,
-            },
-            urgent,
-        };
-        let mut candidates = members.choose(want, &mut self.rng, |members, member| {
-            let known = &clients[member.client as usize];
+        let members = &self.swarms[&serial];
+        let choice = |near: Near| {
+            let known = &clients[near.client.index()];
+            let (_, key) = known.slot(near.slot)?;
             let addrs = known.addresses.given_to(&me.addresses);
-            let is_named = !addrs.is_empty()
-                && known.peer_id != me.peer_id
-                && !members.withholds(known.addresses.all());
-            is_named.then(|| Choice {
-                native: Some((Client(member.client), member.slot)),
+            Some(Choice {
+                native: Some((near.client, near.slot)),
                 named: Named {
-                    proximity: me.proximity(known),
-                    ..query::named(known, member, addrs, piece_count)
+                    proximity: near.proximity,
+                    ..query::named(known, members.member(key), addrs, piece_count)
                 },
             })
-        });
-        let mut chosen = match urgent {
-            Some(_) => {
-                candidates.truncate(count);
-                candidates
-            }
-            None => mix(candidates, count, &mut self.rng),
         };
-        let members = &self.swarms[&serial];
+        let mut chosen: Vec<Choice> = near.into_iter().filter_map(choice).collect();
         let mut foreigners = Collecting {
             own: me.addresses.all(),
             members,
             chosen: Vec::new(),
         };
-        let (scopes, only_fetching) = (me.addresses.reach().scopes(), want.only_fetching);
+        let (scopes, only_fetching) = (me.addresses.reach().scopes(), members.is_content(asker));
         if let Some(swarm) = self.foreign.get(hash) {
             let want = ForeignWant {
                 count: share(count, swarm.members.len(), members.len(), chosen.len()),
@@ -224,6 +215,50 @@ impl Registry {
             self.rng.shuffle(&mut chosen);
         }
         Ok(chosen)
+    }
+
+    /// Native members for a native one.
+    fn choose_near(
+        &mut self,
+        client: Client,
+        serial: Serial,
+        asker: u32,
+        count: usize,
+        urgent: Option<&Bitfield>,
+    ) -> Vec<Near> {
+        let piece_count = self.catalogue.entry(serial).facts.piece_count;
+        let (clients, me) = (&self.clients, &self.clients[client.index()]);
+        let members = self.swarms.get_mut(&serial).expect(SWARM);
+        let want = Want {
+            asker: Some(asker),
+            only_fetching: members.is_content(asker),
+            count: match urgent {
+                Some(_) => count,
+                // Those of one zone may be few among many.
+                None if me.has_zone() => CANDIDATES_MAX,
+                None => count * CANDIDATES_PER_NAMED,
+            },
+            urgent,
+        };
+        let mut candidates = members.choose(want, &mut self.rng, |members, member| {
+            let known = &clients[member.client as usize];
+            let is_named = known.addresses.are_given_to(&me.addresses)
+                && known.peer_id != me.peer_id
+                && !members.withholds(known.addresses.all());
+            is_named.then(|| Near {
+                client: Client(member.client),
+                slot: member.slot,
+                proximity: me.proximity(known),
+                share: Named::share_of(member.holding.count(piece_count), piece_count),
+            })
+        });
+        match urgent {
+            Some(_) => {
+                candidates.truncate(count);
+                candidates
+            }
+            None => mix(candidates, count, &mut self.rng),
+        }
     }
 
     /// Puts members into a list for somebody who is no native one. `place` is that of the content. Returns the native ones
@@ -306,7 +341,7 @@ impl Registry {
         if swarm.withholds(known.addresses.all()) {
             return Ok(Vec::new());
         }
-        let mut told = self.tell(chosen, |receiver| {
+        let mut told = self.tell(serial, chosen, |receiver| {
             let addrs = known.addresses.within(receiver).collect();
             query::named(known, swarm.member(key), addrs, piece_count)
         });
@@ -314,6 +349,12 @@ impl Registry {
             told.newcomer.proximity = self.known(told.client).proximity(known);
         }
         Ok(told)
+    }
+
+    /// Whether a slot of a client is its membership in this content, by the number that [`Told::content`] gave.
+    pub fn is_member(&self, client: Client, slot: u32, content: u32) -> bool {
+        let place = self.known(client).slot(slot);
+        place.is_some_and(|(serial, _)| serial == content)
     }
 
     /// Who of the members just chosen is told of a foreign newcomer, which calls itself `peer_id`.
@@ -327,7 +368,7 @@ impl Registry {
         if self.swarms[&serial].withholds(&[newcomer.addr]) {
             return Vec::new();
         }
-        self.tell(chosen, |receiver| {
+        self.tell(serial, chosen, |receiver| {
             let addr = Some(newcomer.addr).filter(|addr| receiver.includes(addr.ip()));
             Named {
                 peer_id,
@@ -338,13 +379,19 @@ impl Registry {
     }
 
     /// Tells the native ones of `chosen`, each what `newcomer` is to who has its reach, unless it has no address then.
-    fn tell(&self, chosen: &[Choice], newcomer: impl Fn(Reach) -> Named) -> Vec<Told> {
+    fn tell(
+        &self,
+        serial: Serial,
+        chosen: &[Choice],
+        newcomer: impl Fn(Reach) -> Named,
+    ) -> Vec<Told> {
         let tell = |choice: &Choice| {
             let (client, slot) = choice.native?;
             let newcomer = newcomer(self.known(client).addresses.reach());
             (!newcomer.addrs.is_empty()).then_some(Told {
                 client,
                 slot,
+                content: serial,
                 newcomer,
             })
         };

@@ -3,7 +3,6 @@
 //! Owns the two layouts, 8 bytes for IPv4 and 20 for IPv6, and what their last two bytes mean. Times are ticks modulo 256:
 //! a tick is a minute, or longer where intervals are so long that minutes would run over.
 
-use std::hash::Hasher as _;
 use std::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
@@ -287,9 +286,7 @@ impl Spread {
 
     /// Any 64 bits, always the same for the same bytes.
     pub(super) fn wide(self, bytes: &[u8]) -> u64 {
-        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        hasher.write(bytes);
-        hasher.finish()
+        SipHasher13::new_with_keys(self.key.0, self.key.1).hash(bytes)
     }
 }
 

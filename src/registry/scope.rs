@@ -56,6 +56,8 @@ impl Reach {
 pub struct Addresses {
     /// Narrowest scope first, the source before what was declared.
     dialled_at: Box<[SocketAddr]>,
+    /// The scopes and families of these.
+    offered: Reach,
     reach: Reach,
 }
 
@@ -84,8 +86,11 @@ impl Addresses {
             }
         }
         kept.sort_by_key(|addr| Scope::of(addr.ip()));
+        let mut offered = Reach(0);
+        kept.iter().for_each(|addr| offered.extend(addr.ip()));
         Self {
             dialled_at: kept.into(),
+            offered,
             reach,
         }
     }
@@ -93,6 +98,11 @@ impl Addresses {
     /// What `receiver` is given to dial this client: the two best addresses.
     pub fn given_to(&self, receiver: &Self) -> AddrPair {
         self.within(receiver.reach).collect()
+    }
+
+    /// Whether `receiver` is given any.
+    pub(super) fn are_given_to(&self, receiver: &Self) -> bool {
+        self.offered.0 & receiver.reach.0 != 0
     }
 
     /// The addresses that someone of this reach is given, the best first.

@@ -4,8 +4,13 @@
 //! content of one member takes 64 bytes here and 10 to 15 in the index. Entries stay where they are until they are
 //! removed, so that a sweep can go on where it stopped.
 //!
+//! What an announce needs lies in three places far apart, each found through the one before. So contents are foreseen by
+//! the batch, one step for all of them before the next: the processor then waits for their memory together.
+//!
 //! Invariants (`check`): the index names the place of every used entry once, where a search for its hash comes by; no
 //! other place is named; `free` names exactly the unused places.
+
+use std::hint::black_box;
 
 use super::completions::Serial;
 use super::foreign::Foreigners;
@@ -16,6 +21,9 @@ use crate::base::InfoHash;
 const SLOTS_FOR_2: usize = 3;
 const SLOTS_FOR_4_MIN: usize = 5;
 const SLOTS_MIN: usize = 16;
+
+/// Places that foreseen contents are noted in; of two that meet, one is looked for once more.
+const HINTS: usize = 256;
 
 /// One content, on one line of the processor's cache.
 #[derive(Debug)]
@@ -63,6 +71,14 @@ struct Slot {
     name: u32,
 }
 
+/// A content that is announced soon: the slot at which a search for it begins, then what it found there.
+#[derive(Clone, Copy, Debug)]
+struct Foreseen {
+    hint: u8,
+    home: u32,
+    found: Slot,
+}
+
 /// All contents with foreign members.
 #[derive(Debug)]
 pub(super) struct Swarms {
@@ -70,6 +86,10 @@ pub(super) struct Swarms {
     entries: Vec<Swarm>,
     free: Vec<u32>,
     index: Box<[Slot]>,
+    /// The batch that was foreseen last; kept for its memory.
+    foreseen: Vec<Foreseen>,
+    /// Names of foreseen contents, by their last byte. To be believed only if the content is there.
+    hints: [u32; HINTS],
 }
 
 impl Swarms {
@@ -80,6 +100,8 @@ impl Swarms {
             entries: Vec::new(),
             free: Vec::new(),
             index: Box::default(),
+            foreseen: Vec::new(),
+            hints: [0; HINTS],
         }
     }
 
@@ -121,17 +143,61 @@ impl Swarms {
 
     /// The place of a content.
     pub(super) fn place(&self, hash: InfoHash) -> Option<usize> {
-        self.find(hash).map(|(_, place)| place)
+        let hinted = self.hints[usize::from(hint_of(hash))];
+        match self.named(hinted) {
+            Some(swarm) if swarm.hash == hash && swarm.is_used() => Some(hinted as usize - 1),
+            _ => self.find(hash).map(|(_, place)| place),
+        }
     }
 
-    /// Looks where a content most likely lies, and at its members; a number that depends on all that was seen.
-    pub(super) fn glance(&self, hash: InfoHash) -> u64 {
+    /// Looks at the memory that announces of these contents will need, and notes where they lie.
+    pub(super) fn foresee(&mut self, hashes: impl Iterator<Item = InfoHash>) {
         if self.index.is_empty() {
-            return 0;
+            return;
         }
-        let named = self.index[self.home(self.spread.of(&hash.0))];
-        let swarm = (named.name as usize).checked_sub(1);
-        swarm.map_or(0, |place| self.entries[place].members.glance())
+        let mut batch = std::mem::take(&mut self.foreseen);
+        batch.clear();
+        batch.extend(hashes.map(|hash| {
+            let tag = self.spread.of(&hash.0);
+            Foreseen {
+                hint: hint_of(hash),
+                home: self.home(tag) as u32,
+                found: Slot { tag, name: 0 },
+            }
+        }));
+        for one in &batch {
+            black_box(self.index[one.home as usize].tag);
+        }
+        for one in &mut batch {
+            one.found.name = self.name_of(one.home as usize, one.found.tag);
+            self.hints[usize::from(one.hint)] = one.found.name;
+        }
+        for one in &batch {
+            black_box(self.named(one.found.name).map(|swarm| swarm.serial));
+        }
+        for one in &batch {
+            black_box(
+                self.named(one.found.name)
+                    .map(|swarm| swarm.members.glance()),
+            );
+        }
+        self.foreseen = batch;
+    }
+
+    /// The entry that a name in the index means.
+    fn named(&self, name: u32) -> Option<&Swarm> {
+        self.entries.get((name as usize).checked_sub(1)?)
+    }
+
+    /// The first name with this tag from a slot on, which is most likely the right one; 0 without any.
+    fn name_of(&self, mut slot: usize, tag: u32) -> u32 {
+        loop {
+            let named = self.index[slot];
+            if named.tag == tag || named.name == 0 {
+                return named.name;
+            }
+            slot = self.after(slot);
+        }
     }
 
     /// The content of this hash.
@@ -267,6 +333,10 @@ impl Swarms {
     }
 }
 
+fn hint_of(hash: InfoHash) -> u8 {
+    hash.0[19]
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -283,7 +353,7 @@ mod tests {
             for step in 0..2000 {
                 let mut hash = InfoHash([0; 20]);
                 hash.0[..2].copy_from_slice(&(rng.below(span) as u16).to_be_bytes());
-                match rng.below(4) {
+                match rng.below(5) {
                     0 => {
                         let serial = 1 + rng.below(100) as u32;
                         let is_known = swarms.register(hash, serial);
@@ -295,10 +365,11 @@ mod tests {
                         }
                         map.entry(hash).or_insert(None);
                     }
-                    2 => {
+                    3 => {
                         let removed = swarms.remove(hash).map(|swarm| swarm.serial());
                         assert_eq!(removed, map.remove(&hash), "seed {seed}");
                     }
+                    2 => swarms.foresee([hash, InfoHash([7; 20])].into_iter()),
                     _ => {
                         let found = swarms.get(hash).map(Swarm::serial);
                         assert_eq!(found, map.get(&hash).copied(), "seed {seed}");

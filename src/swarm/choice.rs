@@ -22,7 +22,7 @@ impl Swarm {
         if let Some(piece) = self.piece_in_turn(key, &suspects) {
             return Some((piece, Why::InTurn));
         }
-        let freedom = self.freedom(key);
+        let freedom = self.freedom(now, key);
         let peer = &self.peers[key.slot()];
         let mut has = None;
         for piece in suspects {

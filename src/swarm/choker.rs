@@ -132,6 +132,7 @@ impl Swarm {
         peer.note_choke_change(now);
         peer.waiting_since = now;
         self.send(key, Message::Choke);
+        self.break_promise(key);
         self.drop_requests(now, key);
     }
 

@@ -95,6 +95,29 @@ impl Swarm {
         }
     }
 
+    /// Whether a peer is asked for the piece that it suggested before what others left: a slot of a seed lasts no longer
+    /// than a piece, and that piece is nowhere else.
+    pub(super) fn is_to_take_suggested(&self, key: PeerKey) -> bool {
+        let peer = &self.peers[key.slot()];
+        let is_wanted = |piece: u32| self.picker.is_wanted(piece) && peer.has.get(piece);
+        self.config.policy == Policy::Fair && peer.suggested.is_some_and(is_wanted)
+    }
+
+    /// Slots come and go: pieces that were asked for, and of which nothing came, are chosen anew, each by how rare it is.
+    pub(super) fn give_back_untouched(&mut self, now: Time) {
+        if self.config.policy != Policy::Fair {
+            return;
+        }
+        let is_untouched = |piece: &u32| {
+            let arriving = self.arriving(*piece).expect("it is in the list");
+            arriving.owner.is_none() && arriving.is_untouched()
+        };
+        let untouched: Vec<u32> = self.arriving.iter().copied().filter(is_untouched).collect();
+        for piece in untouched {
+            self.abandon(now, piece);
+        }
+    }
+
     /// How long our uplink takes for one piece for each slot, if it is in use.
     fn pieces_time(&self) -> Option<Duration> {
         let rates = self.peers.iter().map(|(_, peer)| &peer.up);

@@ -84,6 +84,7 @@ impl Swarm {
             self.disown_all(now, key);
         } else {
             self.lose_requests(now, key, true);
+            self.give_back_untouched(now);
         }
         self.hungry = true;
     }
@@ -129,11 +130,14 @@ impl Swarm {
             return Ok(());
         }
         self.picker.increase(piece);
-        if !self.have.get(piece) {
+        let is_news = !self.have.get(piece);
+        if is_news {
             self.peers[key.slot()].wanted_count += 1;
         }
         self.update_interest(key);
-        self.fill(now, key);
+        if is_news {
+            self.fill(now, key);
+        }
         Ok(())
     }
 
@@ -253,6 +257,7 @@ impl Swarm {
         }
         self.disown(now, key, asked.piece);
         self.release(asked);
+        self.give_back_untouched(now);
         self.hungry = true;
         Ok(())
     }

@@ -165,7 +165,7 @@ impl Swarm {
             }
         }
         self.fill(now, key);
-        self.end_of_task(key);
+        self.end_of_task(now, key);
         if self.hungry {
             self.settle(now);
         }

@@ -149,7 +149,7 @@ impl Swarm {
         let key = self.insert(now, hello);
         let dialled = hello.dialled.then_some(hello.remote);
         self.contacts.linked(now, key, hello.id, dialled);
-        self.peers[key.slot()].proximity = self.contacts.proximity(key, hello.id);
+        self.note_nearness(key, hello.id);
         if let Some(twin) = twin {
             self.disconnect(twin, Reason::Duplicate);
             self.disconnected(now, twin);
@@ -217,6 +217,11 @@ impl Swarm {
         key
     }
 
+    fn note_nearness(&mut self, key: PeerKey, id: PeerId) {
+        self.peers[key.slot()].proximity = self.contacts.proximity(key, id);
+        self.share.forget();
+    }
+
     fn key_of(&self, id: PeerId) -> Option<PeerKey> {
         self.keys()
             .find(|key| self.peers[key.slot()].hello.id == id)
@@ -238,6 +243,7 @@ impl Swarm {
         self.stop_landing(key);
         self.service_lost(key);
         let peer = self.peers.remove(key.slot());
+        self.share.forget();
         if peer.counted_whole {
             self.whole_count -= 1;
         } else {
@@ -276,7 +282,7 @@ impl Swarm {
             if let Some(key) = by_id {
                 let id = self.peers[key.slot()].hello.id;
                 self.contacts.linked(now, key, id, None);
-                self.peers[key.slot()].proximity = self.contacts.proximity(key, id);
+                self.note_nearness(key, id);
             }
             for &addr in &found.addrs {
                 self.note_link_at(now, addr);

@@ -21,6 +21,7 @@ mod config;
 mod contacts;
 mod exchange;
 mod fair;
+mod freedom;
 mod geometry;
 mod inbound;
 mod info;
@@ -79,6 +80,7 @@ use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
+use freedom::Share;
 use knowledge::Knowledge;
 use notes::Notes;
 use peer::Peer;
@@ -355,6 +357,7 @@ pub struct Swarm {
     /// Requests became free: every peer may get more to do.
     hungry: bool,
     turn: usize,
+    share: Share,
     /// When slots were last passed on to those who give.
     round_began_at: Time,
     outputs: VecDeque<Output>,
@@ -405,6 +408,7 @@ impl Swarm {
             deadlines: Deadlines::default(),
             hungry: false,
             turn: 0,
+            share: Share::default(),
             round_began_at: Time::ZERO,
             outputs: VecDeque::new(),
         }

@@ -253,6 +253,9 @@ impl Peer {
 
     /// Takes back all that was asked of it of a piece, in that order.
     pub(super) fn take_back_all(&mut self, now: Time, piece: u32) -> Vec<Asked> {
+        if !self.asked.iter().any(|asked| asked.piece == piece) {
+            return Vec::new();
+        }
         let asked = std::mem::take(&mut self.asked).into_iter();
         let (lost, kept): (Vec<Asked>, Vec<Asked>) = asked.partition(|asked| asked.piece == piece);
         self.asked = kept.into();

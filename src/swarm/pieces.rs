@@ -149,6 +149,12 @@ impl Arriving {
         }
     }
 
+    /// Whether nothing of it is here, comes in or is asked for.
+    pub(super) fn is_untouched(&self) -> bool {
+        let comes_in = |block: &BlockState| block.landing.is_some();
+        self.unasked_count == self.blocks.len() as u32 && !self.blocks.iter().any(comes_in)
+    }
+
     /// The first block that is neither here nor asked for.
     pub(super) fn next_unasked(&self) -> Option<u32> {
         if self.unasked_count == 0 {

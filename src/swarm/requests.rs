@@ -67,6 +67,7 @@ impl Swarm {
             block,
             at: now,
         });
+        self.share.asked(now);
         self.note_asked(key, piece, block);
         self.send(key, Message::Request(self.geometry.block(piece, block)));
     }
@@ -102,6 +103,9 @@ impl Swarm {
         if self.peers[key.slot()].current.is_some() {
             // What is left of its own piece has no buffer yet.
             return self.shared_block(now, key);
+        }
+        if self.is_to_take_suggested(key) && self.open_piece(now, key) {
+            return self.own_block(now, key);
         }
         if self.unasked_count > 0
             && let Some(piece) = self.orphan(now, key)
@@ -165,7 +169,8 @@ impl Swarm {
     }
 
     /// A piece that nobody has as a task. Whoever is on parole goes on with what another began only if nobody else can.
-    fn orphan(&self, now: Time, key: PeerKey) -> Option<u32> {
+    fn orphan(&mut self, now: Time, key: PeerKey) -> Option<u32> {
+        let freedom = self.freedom(now, key);
         let has = &self.peers[key.slot()].has;
         let is_on_parole = self.is_on_parole(key);
         self.arriving.iter().copied().find(|&piece| {
@@ -175,7 +180,7 @@ impl Swarm {
                     || !self.has_other_source(now, key, piece, |other| !self.is_on_parole(other));
                 a.owner.is_none() && a.unasked_count > 0 && is_for_us
             };
-            has.get(piece) && self.arriving(piece).is_some_and(orphan)
+            has.get(piece) && freedom.allows(piece) && self.arriving(piece).is_some_and(orphan)
         })
     }
 
@@ -268,7 +273,7 @@ impl Swarm {
 
     /// A block that nobody was asked for, of a piece that is another's task.
     fn shared_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
-        if self.is_on_parole(key) || !self.freedom(key).may_help() {
+        if self.is_on_parole(key) || !self.freedom(now, key).may_help() {
             return None;
         }
         (0..self.arriving.len()).find_map(|at| {
@@ -286,10 +291,11 @@ impl Swarm {
 
     /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
     /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
-    fn busy_block(&self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+    fn busy_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
+        let may_help = self.freedom(now, key).may_help();
         let peer = &self.peers[key.slot()];
         let all_asked = self.picker.wanted_count() == 0 && self.unasked_count == 0;
-        if !self.config.end_game || !all_asked || !peer.asked.is_empty() {
+        if !self.config.end_game || !all_asked || !peer.asked.is_empty() || !may_help {
             return None;
         }
         let last = |&piece: &u32| {

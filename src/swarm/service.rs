@@ -143,7 +143,7 @@ impl Swarm {
             let overdue = now.since(peer.asks_since) > WAIT_MAX;
             let is_alike = overdue || self.config.policy == Policy::Fair;
             let pieces = if is_alike { 0 } else { peer.has.count() };
-            let first = peer.requests.front().filter(|_| self.is_complete());
+            let first = self.next_of(*key).filter(|_| self.is_complete());
             let service = &self.service;
             let sent = first.map_or(0, |first| service.copies(first.piece, &service.sent));
             let sent = sent + u16::from(!self.asks_for_last_copy(*key));
@@ -158,7 +158,7 @@ impl Swarm {
     }
 
     fn begin_turn(&mut self, now: Time, key: PeerKey) {
-        let request = self.first_request(key).expect("it waits");
+        let request = self.next_of(key).expect("it waits");
         let piece = request.piece;
         let peer = &mut self.peers[key.slot()];
         if peer
@@ -181,6 +181,49 @@ impl Swarm {
         self.promise(key);
         self.preload(request);
         self.wake(key);
+    }
+
+    /// The request of a peer that is answered first. A seed under tit for tat, whose slots last no longer than a piece,
+    /// takes the piece that it promised, or else the one that its peers need most of what they ask for.
+    fn next_of(&self, key: PeerKey) -> Option<BlockRequest> {
+        let peer = &self.peers[key.slot()];
+        if self.config.policy == Policy::Fleet || !self.is_complete() {
+            return self.first_request(key);
+        }
+        let under_way = self.under_way();
+        let rank = |request: &&BlockRequest| {
+            let is_promised = peer.promised == Some(request.piece);
+            (!is_promised, self.rank(&under_way, request.piece))
+        };
+        peer.requests.iter().min_by_key(rank).copied()
+    }
+
+    /// How little a piece is needed: those of the lowest rank are handed out first.
+    fn rank(&self, under_way: &[u32], piece: u32) -> (u16, u16) {
+        let copies = self.service.copies(piece, &self.service.spread);
+        let held = self.picker.availability(piece);
+        if self.config.policy == Policy::Fleet {
+            return (copies, held);
+        }
+        let comes = under_way.iter().filter(|&&other| other == piece).count() as u16;
+        ((held + comes).max(copies.min(1)), copies)
+    }
+
+    /// The pieces that are being sent or are promised.
+    fn under_way(&self) -> Vec<u32> {
+        let sent = self.service.turns.iter().map(|turn| turn.piece);
+        let promised = self.peers.iter().filter_map(|(_, peer)| peer.promised);
+        sent.chain(promised).collect()
+    }
+
+    /// A peer will not ask for what was promised to it: another one is to get it.
+    pub(super) fn break_promise(&mut self, key: PeerKey) {
+        if self.config.policy == Policy::Fair
+            && let Some(piece) = self.peers[key.slot()].promised.take()
+        {
+            let spread = &mut self.service.spread[piece as usize];
+            *spread = spread.saturating_sub(1);
+        }
     }
 
     /// There may be something to send to a peer.
@@ -215,6 +258,7 @@ impl Swarm {
 
     /// A link is going: its turns end.
     pub(super) fn service_lost(&mut self, key: PeerKey) {
+        self.break_promise(key);
         self.service.turns.retain(|turn| turn.peer != key);
     }
 
@@ -256,10 +300,8 @@ impl Swarm {
     fn least_spread(&mut self, key: PeerKey) -> Option<u32> {
         let offset = self.rng.below(self.have.len() as usize) as u32;
         let peer = &self.peers[key.slot()];
-        let rank = |&piece: &u32| {
-            let copies = self.service.copies(piece, &self.service.spread);
-            (copies, self.picker.availability(piece))
-        };
+        let under_way = self.under_way();
+        let rank = |&piece: &u32| self.rank(&under_way, piece);
         let lacked = (offset..self.have.len()).chain(0..offset);
         lacked
             .filter(|&piece| !peer.has.get(piece))

@@ -48,11 +48,11 @@ impl Swarm {
         if let Some(found) = self.rest_of_standby(key) {
             return Some(found);
         }
-        let peer = &self.peers[key.slot()];
-        if !peer.asked.is_empty() {
+        if !self.peers[key.slot()].asked.is_empty() {
             return None;
         }
-        let may_help = !self.is_on_parole(key) && self.freedom(key).may_help();
+        let may_help = !self.is_on_parole(key) && self.freedom(now, key).may_help();
+        let peer = &self.peers[key.slot()];
         if !may_help || self.coming_in_count() >= COMING_IN_MAX {
             return None;
         }

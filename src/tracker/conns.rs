@@ -323,10 +323,14 @@ impl Conns {
         self.commands.push_back(Command::Dirty(id));
     }
 
+    /// The connection of a client.
+    pub(super) fn of(&self, client: Client) -> Option<ConnId> {
+        self.of_client.get(client.index()).copied().flatten()
+    }
+
     /// Queues a push for a client, unless it has too much to read already.
     pub(super) fn push(&mut self, client: Client, put: impl FnOnce(&mut Vec<u8>)) {
-        let id = self.of_client.get(client.index()).copied().flatten();
-        if let Some(id) = id
+        if let Some(id) = self.of(client)
             && self.get(id).is_some_and(Conn::may_read)
         {
             self.send(id, put);

@@ -7,6 +7,7 @@ mod conns;
 mod durable;
 mod http;
 mod native;
+mod newcomers;
 mod store;
 mod udp;
 
@@ -26,10 +27,11 @@ use crate::reactor::{
 use crate::registry::{Announced, Config, Families, Refusal, Registry};
 use crate::storage::{KeptFolder, Shutdown, Wake, Workers};
 use crate::wire::announce::{Announce, PeerList};
-use crate::wire::native::Policy;
+use crate::wire::native::{Policy, PushedMember};
 use crate::wire::udp::announced_hash;
 use conns::{Conns, Front};
 use durable::{Infos, RESIDENT_BYTES_MAX};
+use newcomers::Newcomers;
 use store::{Completed, Done, Job, StoreTask};
 use udp::ConnectionIds;
 
@@ -180,6 +182,10 @@ struct TrackerService {
     policy: Policy,
     /// Whom the announce that was taken last names; kept for its memory.
     peers: PeerList,
+    /// What members are to be told of newcomers.
+    newcomers: Newcomers,
+    /// Those of the push that went out last; kept for its memory.
+    pushed: Vec<PushedMember>,
     /// The body of the last answer by HTTP; kept for its memory.
     body: Vec<u8>,
     folder: Option<Arc<KeptFolder>>,
@@ -215,6 +221,8 @@ impl TrackerService {
             connection_ids: ConnectionIds::new()?,
             policy: config.policy,
             peers: PeerList::default(),
+            newcomers: Newcomers::default(),
+            pushed: Vec::new(),
             body: Vec::new(),
             folder,
             workers: Workers::start("helper", 1, JOBS_MAX, wake)?,
@@ -285,7 +293,7 @@ impl TrackerService {
         let mut announced =
             self.registry
                 .announce(now, announce, source, families, &mut self.peers)?;
-        self.tell(std::mem::take(&mut announced.told));
+        self.tell(now, std::mem::take(&mut announced.told));
         Ok(announced)
     }
 
@@ -389,10 +397,9 @@ impl Service for TrackerService {
         }
     }
 
-    fn foresee(&mut self, bytes: &[u8]) {
-        if let Some(hash) = announced_hash(bytes) {
-            self.registry.foresee(hash);
-        }
+    fn foresee(&mut self, datagrams: &[&[u8]]) {
+        let hashes = datagrams.iter().filter_map(|bytes| announced_hash(bytes));
+        self.registry.foresee(hashes);
     }
 
     fn datagram(
@@ -440,6 +447,7 @@ impl Service for TrackerService {
         self.conns.handle_timeout(now);
         self.registry.handle_timeout(now);
         self.tell_counts(now);
+        self.tell_newcomers(now);
         if self.expire_at <= now {
             self.expire_at = now + EXPIRE_EVERY;
             self.registry.expire_completions(wall_secs());
@@ -454,6 +462,7 @@ impl Service for TrackerService {
         let timers = [
             self.conns.next_deadline(),
             self.registry.poll_timeout(),
+            self.newcomers.next_at(),
             self.save_at,
             Some(self.expire_at),
         ];

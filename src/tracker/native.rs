@@ -4,9 +4,11 @@
 //! registry. What has to wait for the disk goes on in [`super::durable`].
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::TrackerService;
 use super::conns::{Conns, INTERVAL_SECS};
+use super::newcomers::FRAMES_PER_SLICE;
 use crate::base::{PeerId, Time, canonical};
 use crate::reactor::{Closed, ConnId};
 use crate::registry::{Caller, Client, Joining, Refusal, Registry, Told};
@@ -191,7 +193,7 @@ impl TrackerService {
                 self.info(id, request_id, info_hash, offset)?;
             }
             Request::Unregister { info_hash } => self.unregister(id, request_id, info_hash)?,
-            Request::Join(join) => self.join(id, client, request_id, join)?,
+            Request::Join(join) => self.join(now, id, client, request_id, join)?,
             Request::HaveBatch(batch) => self.have_batch(now, id, client, request_id, &batch)?,
             Request::Leave { slot, .. } => {
                 self.registry.leave(client, slot)?;
@@ -215,6 +217,7 @@ impl TrackerService {
 
     fn join(
         &mut self,
+        now: Time,
         id: ConnId,
         client: Client,
         request_id: u32,
@@ -236,7 +239,7 @@ impl TrackerService {
             partition_of: part.1,
         });
         self.reply(id, request_id, &reply);
-        self.tell(joined.told);
+        self.tell(now, joined.told);
         Ok(())
     }
 
@@ -278,19 +281,36 @@ impl TrackerService {
         }
     }
 
-    /// Pushes a newcomer to those who are told of it.
-    pub(super) fn tell(&mut self, told: Vec<Told>) {
+    /// Lets members be told of a newcomer soon.
+    pub(super) fn tell(&mut self, now: Time, told: Vec<Told>) {
         for told in told {
-            let members = [PushedMember {
-                change: PeerChange::Joined,
-                member: told.newcomer,
-            }];
-            let push = Push::Peers {
-                slot: told.slot,
-                members: List::lent(&members),
-            };
-            self.conns.push(told.client, |out| push.encode(out));
+            if let Some(id) = self.conns.of(told.client) {
+                self.newcomers.add(now, id, &told);
+            }
         }
+    }
+
+    /// Pushes newcomers to those who are told of them, where that is due. To who has too much unread that is lost.
+    pub(super) fn tell_newcomers(&mut self, now: Time) {
+        let pause = Duration::from_millis(self.registry.batch_ms().into());
+        let mut members = std::mem::take(&mut self.pushed);
+        for _ in 0..FRAMES_PER_SLICE {
+            let Some(receiver) = self.newcomers.take(now, pause, &mut members) else {
+                break;
+            };
+            // Its connection may have ended meanwhile, or its membership.
+            let Some(client) = self.client(receiver.conn) else {
+                continue;
+            };
+            if (self.registry).is_member(client, receiver.slot, receiver.content) {
+                let push = Push::Peers {
+                    slot: receiver.slot,
+                    members: List::lent(&members),
+                };
+                self.conns.push(client, |out| push.encode(out));
+            }
+        }
+        self.pushed = members;
     }
 
     fn have_batch(

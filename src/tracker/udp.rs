@@ -3,7 +3,6 @@
 //! Owns the connection ids. Whoever has none that is good is told nothing but one, in a datagram no longer than its own:
 //! so nobody can have us flood an address that is not his. Whatever is wrong is met with silence.
 
-use std::hash::Hasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -18,7 +17,8 @@ use crate::wire::udp::{AnnounceAnswer, Reply, ReplyBody, Request, RequestBody, p
 /// How long the ids of one kind are given out; they are good for that long again (BEP 15).
 const PERIOD_S: u64 = 60;
 
-/// Connection ids, which only we can make: a keyed hash of an address and a minute.
+/// Connection ids, which only we can make: a keyed hash of an address and a minute. The last bit says whether the minute is
+/// an odd one, so that only one of the two that may be meant is hashed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionIds {
     key: [u64; 2],
@@ -41,19 +41,26 @@ impl ConnectionIds {
     /// Whether `id` was given to who is at `ip` in this minute or the one before.
     fn is_good(self, id: u64, ip: IpAddr, now: Time) -> bool {
         let current = period(now);
-        let before = current.checked_sub(1);
-        id == self.of_period(ip, current)
-            || before.is_some_and(|before| id == self.of_period(ip, before))
+        let age = (current ^ id) & 1;
+        let given_in = current.checked_sub(age);
+        given_in.is_some_and(|period| id == self.of_period(ip, period))
     }
 
     fn of_period(self, ip: IpAddr, period: u64) -> u64 {
-        let mut hasher = SipHasher24::new_with_keys(self.key[0], self.key[1]);
-        hasher.write_u64(period);
-        match ip {
-            IpAddr::V4(ip) => hasher.write(&ip.to_ipv6_mapped().octets()),
-            IpAddr::V6(ip) => hasher.write(&ip.octets()),
-        }
-        hasher.finish()
+        let hasher = SipHasher24::new_with_keys(self.key[0], self.key[1]);
+        let mut bytes = [0; 24];
+        bytes[..8].copy_from_slice(&period.to_be_bytes());
+        let hash = match ip {
+            IpAddr::V4(ip) => {
+                bytes[8..12].copy_from_slice(&ip.octets());
+                hasher.hash(&bytes[..12])
+            }
+            IpAddr::V6(ip) => {
+                bytes[8..].copy_from_slice(&ip.octets());
+                hasher.hash(&bytes)
+            }
+        };
+        hash & !1 | period & 1
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use shoal::base::Rng;
-
+/// Bytes that mean something in a request.
+pub(crate) const TELLING: &[u8] = b"\r\n :%&=?0/";
 /// How many inputs each front is given: 10,000, or as many as this says.
 const GARBAGE: &str = "SHOAL_TEST_GARBAGE";
 /// Memory that a program may take on, once it has met every kind of input.
@@ -21,26 +21,6 @@ const REST_TICKS_MAX: u64 = 5;
 pub(crate) fn inputs() -> u64 {
     let count = std::env::var(GARBAGE).ok();
     count.map_or(10_000, |count| count.parse().expect("a number"))
-}
-
-/// `sample` with some bytes replaced, cut short or repeated; sometimes noise altogether.
-pub(crate) fn spoil(sample: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let mut bytes = sample.to_vec();
-    for _ in 0..=rng.below(6) {
-        let at = rng.below(bytes.len());
-        bytes[at] = match rng.below(3) {
-            0 => b"\r\n :%&=?0/"[rng.below(10)],
-            1 => bytes[at] ^ (1 << rng.below(8)),
-            _ => rng.next_u64() as u8,
-        };
-    }
-    match rng.below(4) {
-        0 => bytes.truncate(rng.below(bytes.len()) + 1),
-        1 => bytes.extend_from_within(rng.below(bytes.len())..),
-        2 if rng.below(4) == 0 => bytes.fill_with(|| rng.next_u64() as u8),
-        _ => {}
-    }
-    bytes
 }
 
 /// Sends `bytes` on a connection of its own, and reads until the other side closes. Returns how much came.

@@ -10,14 +10,15 @@ use shoal::wire::udp::{Request as Datagram, RequestBody};
 
 use crate::client::{Udp, announce, at_v4, start_with_content, target};
 use crate::harness::{PATIENCE, Tracker};
-use crate::storm::{Watch, inputs, spoil, storm};
+use crate::noise::spoil;
+use crate::storm::{TELLING, Watch, inputs, storm};
 
 /// Throws every input at one TCP front; the tracker answers as before.
 fn endures(tracker: &Tracker, samples: &[Vec<u8>]) {
     storm(tracker.child.id(), at_v4(tracker), |seed| {
         let mut rng = Rng::new(seed);
         let sample = &samples[rng.below(samples.len())];
-        spoil(sample, &mut rng)
+        spoil(sample, TELLING, &mut rng)
     });
     answers(tracker);
 }
@@ -102,7 +103,7 @@ fn malformed_datagrams_are_never_answered_with_more() {
     let mut buffer = [0; 4096];
     for seed in 0..count {
         let mut rng = Rng::new(seed);
-        let bytes = spoil(&samples[rng.below(samples.len())], &mut rng);
+        let bytes = spoil(&samples[rng.below(samples.len())], TELLING, &mut rng);
         // From an address that no id was given to, and from one that has the id of the samples.
         if stranger.socket.send(&bytes).is_ok() {
             sent += bytes.len();

@@ -9,6 +9,8 @@ mod foreign;
 mod harness;
 mod hostile;
 mod http;
+#[path = "../common/noise.rs"]
+mod noise;
 mod programs;
 #[path = "../common/storm.rs"]
 mod storm;

@@ -13,7 +13,7 @@ use crate::programs::{may_lack, runs};
 pub(crate) struct Net {
     hosts: Vec<Host>,
     /// Holds the bridge.
-    _switch: Option<Space>,
+    switch: Option<Space>,
 }
 
 /// One machine.
@@ -47,7 +47,7 @@ impl Net {
         let hosts = (1..=count).map(host).collect();
         Self {
             hosts,
-            _switch: Some(switch),
+            switch: Some(switch),
         }
     }
 
@@ -56,8 +56,15 @@ impl Net {
         let host = |ip| Host { ip, space: None };
         Self {
             hosts: addresses.into_iter().map(host).collect(),
-            _switch: None,
+            switch: None,
         }
+    }
+
+    /// Runs lines of `tc` on the switch, where `portN` leads to machine N, counted from 1; whether all were understood.
+    #[allow(dead_code, reason = "the benches shape links")]
+    pub(crate) fn shape(&self, script: &str) -> bool {
+        let run = |space: &Space| space.run("tc", script);
+        self.switch.as_ref().is_some_and(run)
     }
 
     pub(crate) fn host(&self, number: usize) -> &Host {
@@ -77,6 +84,13 @@ impl Host {
     /// Whether it has an address that no other machine has and that leads everywhere.
     pub(crate) fn is_apart(&self) -> bool {
         self.space.is_some()
+    }
+
+    /// Runs lines of `tc` on this machine; whether all of them were understood.
+    #[allow(dead_code, reason = "the benches shape links")]
+    pub(crate) fn shape(&self, script: &str) -> bool {
+        let run = |space: &Space| space.run("tc", script);
+        self.space.as_ref().is_some_and(run)
     }
 
     /// Where a program that cannot choose a port itself may listen.
@@ -151,14 +165,20 @@ impl Space {
 
     /// Runs lines of `ip`.
     fn configure(&self, script: &str) {
-        let mut ip = Command::new("ip");
-        ip.args(["-batch", "-"]);
-        let mut child = self.command(ip).stdin(Stdio::piped()).spawn();
+        assert!(self.run("ip", script), "{script}");
+    }
+
+    /// Runs lines of a tool of iproute2; whether it ended well.
+    fn run(&self, tool: &str, script: &str) -> bool {
+        let mut command = Command::new(tool);
+        command.args(["-batch", "-"]);
+        let mut command = self.command(command);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn();
         let child = child.as_mut().expect("nsenter is there");
         let mut stdin = child.stdin.take().expect("piped");
-        stdin.write_all(script.as_bytes()).expect("it reads");
+        let written = stdin.write_all(script.as_bytes());
         drop(stdin);
-        assert!(child.wait().expect("our child").success(), "{script}");
+        child.wait().expect("our child").success() && written.is_ok()
     }
 }
 

@@ -198,14 +198,8 @@ impl Scene {
         let folder = self.dir.path().join("source");
         let listen = self.net.host(host).listen();
         let running = start(self, listen, &folder.join(self.name));
-        self.members.push(Member {
-            client,
-            running,
-            folder,
-            listen,
-            is_known: true,
-            was_given: false,
-        });
+        self.members
+            .push(Member::new(client, running, folder, listen));
         self.until("a seed", |scene| scene.figure("seeds") > seeds);
     }
 
@@ -223,14 +217,8 @@ impl Scene {
                 self.start(program, host, listen, text(&torrent), &folder)
             }
         };
-        self.members.push(Member {
-            client,
-            running,
-            folder,
-            listen,
-            is_known: true,
-            was_given: false,
-        });
+        self.members
+            .push(Member::new(client, running, folder, listen));
     }
 
     /// The same with a .torrent file or a magnet link, and without a native tracker.
@@ -245,12 +233,9 @@ impl Scene {
             Client::Other(program) => self.start(program, host, listen, what, &folder),
         };
         self.members.push(Member {
-            client,
-            running,
-            folder,
-            listen,
             is_known: !what.contains("&x.pe="),
             was_given: true,
+            ..Member::new(client, running, folder, listen)
         });
     }
 
@@ -355,6 +340,18 @@ impl Scene {
 const LOGS: &str = "SHOAL_TEST_LOGS";
 
 impl Member {
+    /// One of whom the tracker hears, and which found the content by its name.
+    fn new(client: Client, running: Running, folder: PathBuf, listen: SocketAddr) -> Self {
+        Self {
+            client,
+            running,
+            folder,
+            listen,
+            is_known: true,
+            was_given: false,
+        }
+    }
+
     /// Compares what it has with the source.
     fn holds(&self, source: &Path) {
         let name = source.file_name().expect("a name");

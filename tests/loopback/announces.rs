@@ -41,6 +41,28 @@ fn start_get(world: &World, content: &Content, tiers: &[&[String]]) -> Running {
     Running::start("get", &mut command)
 }
 
+/// Through a forwarded port others come by that one, not by the one that it leads to.
+#[test]
+fn the_port_that_is_advertised_is_the_one_that_trackers_are_told() {
+    let world = World::new();
+    let gate = Gate::new(usize::MAX);
+    let (content, seed) = seeded(&world, &gate);
+    let it = Scripted::http("127.0.0.1", &[seed.addr]);
+    let tiers = vec![vec![format!("http://{}/secret/announce", it.addr)]];
+    let extras = Extras {
+        tiers: &tiers,
+        ..Extras::default()
+    };
+    let file = torrent_file(content.meta.info(), &extras);
+    fs::write(world.path("image.torrent"), file).expect("a file");
+    let mut command = world.peer(&["get", "image.torrent", "-o", "copy"]);
+    command.args(["--advertise", "192.0.2.1:7000"]);
+    command.env_remove("SHOAL_TRACKER");
+    Running::start("get", &mut command).end().exits(0);
+    let heard = it.hears(AnnounceEvent::Started, LEN as u64);
+    assert_eq!(heard.announce.port, 7000);
+}
+
 /// A port that nobody listens on.
 fn nobody() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

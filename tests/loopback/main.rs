@@ -15,6 +15,8 @@ mod large;
 mod limits;
 mod magnet;
 mod malformed;
+#[path = "../common/noise.rs"]
+mod noise;
 mod passing;
 mod policy;
 mod staying;

@@ -11,7 +11,8 @@ use shoal::wire::metadata::MetadataMessage;
 use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Handshake, Message, put_piece_header};
 
 use crate::common::{Content, Native, World, assert_same, random_bytes};
-use crate::storm::{Watch, inputs, spoil, storm};
+use crate::noise::spoil;
+use crate::storm::{TELLING, Watch, inputs, storm};
 
 const PIECE: u32 = 64 << 10;
 const PIECES: u32 = 20;
@@ -118,7 +119,7 @@ fn exchange(rng: &mut Rng) -> Vec<u8> {
         ("e", 0),
     ] {
         match rng.below(3) {
-            0 => payload.extend_from_slice(&spoil(text.as_bytes(), rng)),
+            0 => payload.extend_from_slice(&spoil(text.as_bytes(), TELLING, rng)),
             _ => payload.extend_from_slice(text.as_bytes()),
         }
         payload.extend_from_slice(&NOWHERE.repeat(addrs));
@@ -128,7 +129,7 @@ fn exchange(rng: &mut Rng) -> Vec<u8> {
 
 /// The same message with another body, of which the length in front is true.
 fn reframed(message: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let body = spoil(&message[4..], rng);
+    let body = spoil(&message[4..], TELLING, rng);
     [&(body.len() as u32).to_be_bytes(), &body[..]].concat()
 }
 
@@ -140,7 +141,7 @@ fn conversation(content: &Content, seed: u64) -> Vec<u8> {
     let mut out = Vec::new();
     Handshake::new(content.meta.info_hash(), PeerId(id)).encode(&mut out);
     if rng.below(8) == 0 {
-        out = spoil(&out, &mut rng);
+        out = spoil(&out, TELLING, &mut rng);
     }
     if rng.below(2) == 0 {
         extended_handshake(content).encode(&mut out);
@@ -151,7 +152,7 @@ fn conversation(content: &Content, seed: u64) -> Vec<u8> {
         let is_exchange = good[4..].starts_with(&[20, Extension::PeerExchange.id()]);
         match rng.below(8) {
             0..=3 if !is_exchange => out.extend_from_slice(&reframed(&good, &mut rng)),
-            4 if !is_exchange => out.extend_from_slice(&spoil(&good, &mut rng)),
+            4 if !is_exchange => out.extend_from_slice(&spoil(&good, TELLING, &mut rng)),
             _ => out.extend_from_slice(&good),
         }
     }
@@ -203,7 +204,7 @@ fn malformed_datagrams_do_not_harm_a_seed() {
     let (count, mut buffer) = (inputs(), [0; 64]);
     for seed in 0..count {
         let mut rng = Rng::new(seed);
-        let _ = socket.send(&spoil(&syn, &mut rng));
+        let _ = socket.send(&spoil(&syn, TELLING, &mut rng));
         // Waits for an answer now and then, so that the peer keeps up.
         let wait = Duration::from_millis(1);
         socket.set_read_timeout(Some(wait)).expect("a timeout");

@@ -1,6 +1,8 @@
 //! The BitTorrent side of the wire, from outside: byte vectors exchanged with real clients, every way to cut a stream,
 //! a second opinion on bencode, and garbage.
 
+#[path = "../common/noise.rs"]
+mod noise;
 mod tracker;
 
 use std::collections::BTreeSet;
@@ -18,6 +20,8 @@ use shoal::wire::peer::{BLOCK_LEN, BlockRequest, Handshake, Message, put_piece_h
 use shoal::wire::peer_decoder::{Decoder, DecoderLimits, Event, FRAME_BYTES_MAX};
 use shoal::wire::peer_exchange::{ExchangedPeer, FLAG_REACHABLE, FLAG_SEED, PeerExchange};
 use shoal::wire::torrent::Torrent;
+
+use noise::spoil;
 
 const INFO_HASH: &str = "01f9f5ad8efcc93d082597a3ad916a3f48edf6d8";
 const PEER_ID: &[u8; 20] = b"-XX0100-abcdefghijkl";
@@ -506,25 +510,8 @@ fn rewrite(value: Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// `sample` with some bytes replaced, cut short or repeated; sometimes noise altogether.
-fn spoil(sample: &[u8], rng: &mut Rng) -> Vec<u8> {
-    let mut bytes = sample.to_vec();
-    for _ in 0..=rng.below(8) {
-        let at = rng.below(bytes.len());
-        bytes[at] = match rng.below(3) {
-            0 => b"0123456789:deil-"[rng.below(16)],
-            1 => bytes[at] ^ (1 << rng.below(8)),
-            _ => rng.next_u64() as u8,
-        };
-    }
-    match rng.below(4) {
-        0 => bytes.truncate(rng.below(bytes.len()) + 1),
-        1 => bytes.extend_from_within(rng.below(bytes.len())..),
-        2 if rng.below(4) == 0 => bytes.fill_with(|| rng.next_u64() as u8),
-        _ => {}
-    }
-    bytes
-}
+/// Bytes that mean something in bencode.
+const TELLING: &[u8] = b"0123456789:deil-";
 
 #[test]
 fn garbage_never_panics_a_decoder_nor_fills_it() {
@@ -532,7 +519,7 @@ fn garbage_never_panics_a_decoder_nor_fills_it() {
     let mut refused = 0;
     for seed in 0..20_000 {
         let mut rng = Rng::new(seed);
-        let bytes = stream(&spoil(&frames, &mut rng));
+        let bytes = stream(&spoil(&frames, TELLING, &mut rng));
         let chunks: Vec<_> = bytes.chunks(1 + rng.below(100)).collect();
         let landing = rng.below(3) * 7;
         let once = transcript(&chunks, landing);
@@ -560,7 +547,7 @@ fn garbage_never_panics_a_reader_of_bencode() {
     let mut readable = 0;
     for seed in 0..20_000 {
         let mut rng = Rng::new(seed);
-        let bytes = spoil(&samples[rng.below(samples.len())], &mut rng);
+        let bytes = spoil(&samples[rng.below(samples.len())], TELLING, &mut rng);
         if let Ok(value) = bencode::decode(&bytes, Limits::METAINFO) {
             let mut again = Vec::new();
             rewrite(value, &mut again);

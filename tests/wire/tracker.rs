@@ -13,7 +13,7 @@ use shoal::wire::http::reply::{
 };
 use shoal::wire::udp::{self, Reply, ReplyBody, Request, RequestBody};
 
-use super::{INFO_HASH, PEER_ID, Vectors, spoil};
+use super::{INFO_HASH, PEER_ID, TELLING, Vectors, spoil};
 
 /// The vectors that the tests below judge.
 pub(super) const JUDGED: [&str; 16] = [
@@ -504,7 +504,7 @@ fn garbage_never_panics_a_front() {
     let mut readable = 0;
     for seed in 0..30_000 {
         let mut rng = Rng::new(seed);
-        let bytes = spoil(&samples[rng.below(samples.len())], &mut rng);
+        let bytes = spoil(&samples[rng.below(samples.len())], TELLING, &mut rng);
         let chunks: Vec<_> = bytes.chunks(1 + rng.below(100)).collect();
         let cut = heads(&chunks);
         assert_eq!(cut, heads(&[&bytes]), "seed {seed}");

@@ -137,6 +137,61 @@ fn what_no_nearer_peer_has_is_asked_of_a_farther_one() {
     assert!(!pieces.is_empty() && pieces.iter().all(|&piece| piece == 7));
 }
 
+/// Member `number` of three that are near each other and know it.
+fn member(number: u8, pieces: u32) -> Rig {
+    let config = Config {
+        id: id(number),
+        peer_order: PeerOrder::Proximity,
+        ..config()
+    };
+    let mut rig = Rig::new(config, Bitfield::none(pieces));
+    for other in (1..=3).filter(|&other| other != number) {
+        let near = Found {
+            proximity: 2,
+            ..found(other)
+        };
+        rig.input(Input::Found { peers: &[near] });
+        rig.link(other, true);
+    }
+    rig
+}
+
+#[test]
+fn each_piece_is_the_task_of_one_of_those_who_are_near_each_other() {
+    for pieces in [1, 60, 3_000] {
+        let mut members: Vec<Rig> = (1..=3).map(|number| member(number, pieces)).collect();
+        let shares = members.iter_mut().map(|rig| rig.swarm.own_share(0));
+        let shares: Vec<Bitfield> = shares.collect();
+        for piece in 0..pieces {
+            let count = shares.iter().filter(|share| share.get(piece)).count();
+            assert_eq!(count, 1, "piece {piece} of {pieces}");
+        }
+        let least = shares.iter().map(Bitfield::count).min();
+        assert!(pieces < 60 || least >= Some(pieces / 5), "{least:?}");
+    }
+}
+
+#[test]
+fn what_is_the_task_of_others_is_asked_of_a_far_one_after_a_while() {
+    let mut rig = member(1, 60);
+    let share = rig.swarm.own_share(0);
+    let ours = share.ones().next().expect("a share");
+    let theirs = share.zeros().next().expect("others have shares");
+    let far = rig.holder(9, &[ours, theirs]);
+    let asked = rig.asked(far);
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    for block in asked {
+        assert_eq!(block.piece, ours);
+        rig.land(far, block);
+    }
+    rig.judge(true);
+    rig.pass(SECOND / 4);
+    assert_eq!(rig.asked(far), [], "somebody else is to bring it in");
+    rig.pass(SECOND);
+    let pieces: Vec<u32> = rig.asked(far).iter().map(|block| block.piece).collect();
+    assert_eq!(pieces, [theirs; 4]);
+}
+
 #[test]
 fn the_order_of_work_follows_the_preference() {
     let merits = |proximity, share, rate| Merits {

@@ -120,25 +120,46 @@ impl HeadDecoder {
     }
 }
 
+/// Bytes that are looked at together for a line's end.
+const LOOKED_AT_ONCE: usize = 16;
+
 /// The length of the head that `bytes` start with, if it is whole. The first `known` bytes were looked at before, and no
 /// head ended in them.
 fn head_len(bytes: &[u8], known: usize) -> Result<Option<usize>, HeadError> {
     let within = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     // The byte before may be a CR that was waiting for its LF.
-    let from = known.saturating_sub(1);
-    for (at, &byte) in within.iter().enumerate().skip(from) {
-        match byte {
-            b'\n' if at == 0 || within[at - 1] != b'\r' => return Err(BARE),
-            b'\n' if within[..at].ends_with(b"\r\n\r") => return Ok(Some(at + 1)),
-            b'\n' if at == 1 => return Err(HeadError::Bad("a request begins with an empty line")),
-            b'\r' if within.get(at + 1).is_some_and(|&next| next != b'\n') => return Err(BARE),
-            _ => {}
+    let mut at = known.saturating_sub(1);
+    loop {
+        at += bytes_before_line_end(&within[at..]);
+        match within.get(at) {
+            None => break,
+            Some(b'\n') if at == 0 || within[at - 1] != b'\r' => return Err(BARE),
+            Some(b'\n') if within[..at].ends_with(b"\r\n\r") => return Ok(Some(at + 1)),
+            Some(b'\n') if at == 1 => {
+                return Err(HeadError::Bad("a request begins with an empty line"));
+            }
+            Some(b'\r') if within.get(at + 1).is_some_and(|&next| next != b'\n') => {
+                return Err(BARE);
+            }
+            Some(_) => at += 1,
         }
     }
     if bytes.len() > HEAD_BYTES_MAX {
         return Err(HeadError::TooLarge);
     }
     Ok(None)
+}
+
+/// How many bytes come before the first CR or LF.
+fn bytes_before_line_end(bytes: &[u8]) -> usize {
+    let ends = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let (chunks, _) = bytes.as_chunks::<LOOKED_AT_ONCE>();
+    let is_plain =
+        |chunk: &[u8; LOOKED_AT_ONCE]| chunk.iter().fold(true, |none, byte| none & !ends(byte));
+    let plain = chunks.iter().position(|chunk| !is_plain(chunk));
+    let from = plain.unwrap_or(chunks.len()) * LOOKED_AT_ONCE;
+    let rest = &bytes[from..];
+    from + rest.iter().position(ends).unwrap_or(rest.len())
 }
 
 /// What one head says.
