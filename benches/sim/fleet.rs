@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shoal::sim::{Scenario, Simulation};
-use shoal::swarm::{Order, PeerOrder};
+use shoal::swarm::{Order, PeerOrder, Watch};
 
 use crate::gate::{Check, Gate, Results, Run, Size, Variant};
 
@@ -158,7 +158,7 @@ fn orders() -> Gate {
     };
     Gate {
         name: "s3",
-        says: "which piece next: what the seed steers, the rarest, any, a window in order",
+        says: "which piece next: what the seed steers, the rarest, any, a window in order, by all counts",
         variants: vec![
             variant("steered", whole_pieces),
             variant("rarest", |size| Scenario {
@@ -174,10 +174,23 @@ fn orders() -> Gate {
                 order: Order::Sequential,
                 ..whole_pieces(size)
             }),
+            // Eight pieces a second: slow enough for the tracker's counts not to be too old.
+            variant("slow", |size| Scenario {
+                up_bytes_per_second: 8 * MIB,
+                watch: Watch::Never,
+                ..whole_pieces(size)
+            }),
+            variant("global", |size| Scenario {
+                up_bytes_per_second: 8 * MIB,
+                watch: Watch::Always,
+                ..whole_pieces(size)
+            }),
         ],
         judge: |results| {
             let ratio = |one, other| results.last(one) / results.last(other);
+            let mean = |variant| results.mean(variant, |r| r.figures.last);
             vec![
+                Check::at_most("global counts / steered alone", mean(5) / mean(4), 1.02),
                 Check::at_most("steered / rarest", ratio(0, 1), 1.02),
                 Check::at_most("rarest / random", ratio(1, 2), 1.0),
                 Check::at_most("random / a window in order", ratio(2, 3), 0.5),

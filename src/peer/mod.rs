@@ -35,7 +35,9 @@ mod verify;
 mod wire_link;
 
 pub use run::{report_failure, run};
-pub use tracker_client::{Event, Failure, HelloConfig, OwnedReply, OwnedRequest, TrackerClient};
+pub use tracker_client::{
+    CountsChanged, Event, Failure, HelloConfig, OwnedReply, OwnedRequest, TrackerClient,
+};
 
 /// What a job asked the tracker for; the reply bears the same tag.
 mod tag {
@@ -50,4 +52,5 @@ mod tag {
     pub(super) const MEMBERS: u8 = 8;
     pub(super) const UNREGISTER: u8 = 9;
     pub(super) const STATS: u8 = 10;
+    pub(super) const AVAIL: u8 = 11;
 }

@@ -10,7 +10,7 @@ use super::job::{Context, Job, refusal};
 use super::refuser::Refuser;
 use super::shell::{NO_JOB, Shell, TRACKER_DIAL};
 use super::summary::summary;
-use super::tracker_client::{Event as TrackerEvent, Failure as TrackerFailure};
+use super::tracker_client::{CountsChanged, Event as TrackerEvent, Failure as TrackerFailure};
 use super::transfer::{News, Transfer};
 use super::wire_link::Links;
 use crate::base::Time;
@@ -18,6 +18,7 @@ use crate::cli::{self, ExitCode, Failure, Summary};
 use crate::reactor::{
     Admission, Closed, Command, ConnId, Direction, Origin, Outbox, Service, Signal,
 };
+use crate::swarm::Input;
 
 /// How long an orderly end may take after the first signal.
 const STOP_TIME_MAX: Duration = Duration::from_secs(2);
@@ -259,6 +260,7 @@ impl PeerService {
                     transfer.members_changed(now, self.shell.id, &members);
                 }
             }
+            TrackerEvent::CountsChanged(changed) => self.counts_changed(now, &changed),
             TrackerEvent::Removed { slot } => {
                 let member = |transfer: &Option<Transfer>| {
                     transfer.as_ref().is_some_and(|t| t.is_member(slot))
@@ -271,6 +273,19 @@ impl PeerService {
                     self.with_job(now, at, Job::removed);
                 }
             }
+        }
+    }
+
+    /// The tracker told how the numbers of copies changed.
+    fn counts_changed(&mut self, now: Time, changed: &CountsChanged) {
+        let mut transfers = self.transfers.iter_mut().flatten();
+        if let Some(transfer) = transfers.find(|t| t.is_member(changed.slot)) {
+            let input = Input::CountsChanged {
+                base: changed.base,
+                version: changed.version,
+                deltas: &changed.deltas,
+            };
+            transfer.swarm.handle_input(now, input);
         }
     }
 

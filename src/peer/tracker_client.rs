@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use asked::{Asked, Assembly, InFlight, Task, Want};
-pub use event::{Event, Failure, HelloConfig, OwnedReply, OwnedRequest};
+pub use event::{CountsChanged, Event, Failure, HelloConfig, OwnedReply, OwnedRequest};
 
 use crate::base::{Rng, Time};
 use crate::wire::WireError;
@@ -378,7 +378,20 @@ impl TrackerClient {
                 self.events.push_back(Event::PeersChanged { slot, members });
             }
             Ok(Push::Removed { slot }) => self.events.push_back(Event::Removed { slot }),
-            Ok(Push::Avail { .. }) => {} // nobody here asks to be told
+            Ok(Push::Avail {
+                slot,
+                base,
+                version,
+                deltas,
+            }) => {
+                let changed = CountsChanged {
+                    slot,
+                    base,
+                    version,
+                    deltas: deltas.iter().collect(),
+                };
+                self.events.push_back(Event::CountsChanged(changed));
+            }
             Err(WireError::UnknownType) => {} // a later minor version's
             Err(error) => return Err(error),
         }

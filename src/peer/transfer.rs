@@ -14,11 +14,13 @@ use super::{Failure as TrackerFailure, OwnedReply, tag};
 use crate::base::{Bitfield, PeerId, PieceBuf, Time, Verdict};
 use crate::reactor::{Closed, Command};
 use crate::storage::{Outflow, PartFiles};
-use crate::swarm::{Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm};
+use crate::swarm::{
+    COUNTS_MAX, Config, Digests, Found, Geometry, Input, Output, Proof, Run, Swarm,
+};
 use crate::wire::metainfo::Metainfo;
 use crate::wire::native::{
-    BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join, LeaveReason, Member,
-    PeerChange, PushedMember, Request, Role, WANT_MAX,
+    AVAIL_PERIOD_MS_MIN, BadPeer, Bitmap, Evidence, HaveBatch, HaveItem, HaveState, Join,
+    LeaveReason, Member, PeerChange, PushedMember, Request, Role, WANT_MAX,
 };
 
 /// The shortest pause before a busy tracker is asked again.
@@ -124,6 +126,7 @@ impl Transfer {
     pub(super) fn lost_tracker(&mut self) {
         self.slot = None;
         self.joining = false;
+        self.swarm.forget_counts();
     }
 
     /// Whether we are a member under `slot`.
@@ -152,8 +155,38 @@ impl Transfer {
                 let found: Vec<Found> = members.iter().map(|m| found(&m)).collect();
                 self.swarm.handle_input(now, Input::Found { peers: &found });
             }
+            OwnedReply::Avail(reply) => {
+                let counts: Vec<u16> = reply.counts.iter().collect();
+                let (version, counts) = (reply.version, &counts);
+                self.swarm
+                    .handle_input(now, Input::Counted { version, counts });
+            }
             _ => {}
         }
+    }
+
+    /// The tracker does not tell how many copies there are; an older one cannot.
+    pub(super) fn not_told(&mut self) {
+        log::debug!("the tracker does not tell how many copies of pieces there are");
+        self.swarm.forget_counts();
+    }
+
+    /// Asks the tracker how many copies of each piece there are, and to be told how that changes; or to be told no longer.
+    fn watch(&self, is_on: bool, shell: &mut Shell) {
+        let Some(slot) = self.slot else { return };
+        let mut ask = |request| shell.ask(self.job, tag::AVAIL, request);
+        if is_on {
+            log::debug!("asking the tracker for the copies of each piece, and how they change");
+            for first in (0..self.swarm.have().len()).step_by(COUNTS_MAX as usize) {
+                let count = COUNTS_MAX;
+                ask(Request::AvailQuery { slot, first, count });
+            }
+        } else {
+            log::debug!("telling the tracker that its counts are of no use any more");
+        }
+        // Nothing changes between the answers to two requests that come together, so what is told next begins there.
+        let period_ms = if is_on { AVAIL_PERIOD_MS_MIN } else { 0 };
+        ask(Request::AvailSub { slot, period_ms });
     }
 
     /// JOIN was refused, or the REGISTER that should lead to one; if the tracker is only busy, it is asked again.
@@ -292,6 +325,7 @@ impl Transfer {
                         shell.ask(self.job, tag::PEERS, request);
                     }
                 }
+                Output::Watch { is_on } => self.watch(is_on, shell),
                 Output::Accuse { addr, piece, proof } => self.accuse(addr, piece, proof, shell),
                 Output::Complete => {
                     let info_len = self.meta.info().len();

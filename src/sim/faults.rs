@@ -45,6 +45,15 @@ impl Simulation {
         self.schedule(LOSSES_EVERY, Event::Losses);
     }
 
+    /// A node that fetches got a piece: it was the last of the first copy, maybe.
+    pub(super) fn note_copy(&mut self, piece: u32) {
+        if self.scenario.seeds_leave && self.copied.set(piece) && self.copied.is_all() {
+            for node in 0..self.scenario.seed_count {
+                self.schedule(Duration::ZERO, Event::Leave { node });
+            }
+        }
+    }
+
     /// A conn that carries a link and was not struck yet.
     fn some_conn(&mut self) -> Option<usize> {
         let live: Vec<usize> = (0..self.conns.len())

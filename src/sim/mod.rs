@@ -29,7 +29,7 @@ mod workers;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::base::{PieceBuf, Rng, Time};
+use crate::base::{Bitfield, PieceBuf, Rng, Time};
 use crate::swarm::Run;
 pub use figures::Figures;
 use network::{Conn, Side, Wire};
@@ -87,6 +87,8 @@ enum Event {
         life: u32,
         answer: Answer,
     },
+    /// The tracker may have to tell how counts have changed.
+    Tell,
     /// One conn is cut.
     Reset,
     /// One conn falls silent.
@@ -112,6 +114,8 @@ pub struct Simulation {
     block_count: u64,
     /// Long blocks that were cut short: their ends never arrive.
     cut_blocks: BTreeSet<u64>,
+    /// The pieces that nodes have got since the start.
+    copied: Bitfield,
     racks: Racks,
     tracker: Tracker,
     trace: Trace,
@@ -169,6 +173,7 @@ impl Simulation {
             conns: Vec::new(),
             block_count: 0,
             cut_blocks: BTreeSet::new(),
+            copied: Bitfield::none(scenario.geometry().piece_count()),
             racks: Racks::new(&scenario),
             tracker,
             trace,
@@ -252,6 +257,7 @@ impl Simulation {
             } => self.loaded(node, life, run, buffer),
             Event::Asked { node, question } => self.asked(node, question),
             Event::Answered { node, life, answer } => self.answered(node, life, answer),
+            Event::Tell => self.tell_changes(),
             Event::Reset => self.reset_one(),
             Event::Silence => self.silence_one(),
             Event::Crash => self.crash_one(),

@@ -195,6 +195,7 @@ fn new_swarm(
     config.whole_piece_bytes_max = scenario.whole_piece_bytes_max;
     config.notes = notes;
     config.policy = scenario.policy;
+    config.watch = scenario.watch;
     config.end_game = scenario.end_game;
     config.suggests = scenario.seeds_suggest;
     if let Some(turns) = scenario.turns {
@@ -274,6 +275,7 @@ impl Simulation {
             Output::Send { peer, message } => self.send_message(node, peer, message),
             Output::Broadcast { piece } => {
                 self.tell(node, format_args!("has piece {piece}"));
+                self.note_copy(piece);
                 for (conn, side) in self.nodes[node].conns() {
                     self.send(conn, side, Wire::Message(Message::Have { piece }));
                 }
@@ -305,6 +307,10 @@ impl Simulation {
                 self.ask(node, Question::Report(pieces));
             }
             Output::WantPeers => self.ask(node, Question::WantPeers),
+            Output::Watch { is_on } => {
+                self.tell(node, format_args!("asks for all counts: {is_on}"));
+                self.ask(node, Question::Watch(is_on));
+            }
             Output::Accuse { addr, piece, proof } => {
                 let other = Name(node_at(addr));
                 self.tell(

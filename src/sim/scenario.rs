@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::swarm::{Geometry, Order, PeerOrder, Policy, WHOLE_PIECE_BYTES_MAX};
+use crate::swarm::{Geometry, Order, PeerOrder, Policy, WHOLE_PIECE_BYTES_MAX, Watch};
 
 /// What is simulated. Nodes are numbered: seeds first, then poisoners, then those that fetch.
 #[derive(Clone, Debug)]
@@ -70,6 +70,10 @@ pub struct Scenario {
     pub end_game: bool,
     /// Seeds tell which piece to ask for next.
     pub seeds_suggest: bool,
+    /// When nodes ask the tracker how many copies there are.
+    pub watch: Watch,
+    /// Seeds leave when the others together have one copy.
+    pub seeds_leave: bool,
     /// Upload slots of each node.
     pub upload_slots_max: usize,
     /// Members that hear of a newcomer dial it at once, so that both dial.
@@ -132,6 +136,8 @@ impl Default for Scenario {
             turns: None,
             end_game: true,
             seeds_suggest: true,
+            watch: Watch::default(),
+            seeds_leave: false,
             upload_slots_max: 32,
             both_dial: false,
             reset_count: 0,

@@ -1,13 +1,16 @@
 //! The tracker's side: the real registry, asked and answering over the same latency as the peers.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Event, Scenario, Simulation};
-use crate::base::{Bitfield, InfoHash, PeerId};
+use crate::base::{Bitfield, InfoHash, PeerId, Time};
 use crate::registry::{Caller, Client, Config, Facts, Joining, Registry};
 use crate::swarm::{Found, Geometry, Input};
-use crate::wire::native::{Bitmap, HaveItem, HaveState, Member, Role};
+use crate::wire::native::{
+    AVAIL_PERIOD_MS_MIN, AvailDelta, Bitmap, HaveItem, HaveState, Member, Role,
+};
 
 pub(super) const HASH: InfoHash = InfoHash([0x5a; 20]);
 /// Members that a node asks to be named.
@@ -19,6 +22,8 @@ pub(super) enum Question {
     Join(Bitfield),
     Report(Vec<u32>),
     WantPeers,
+    /// It wants to be told how counts change, or no longer.
+    Watch(bool),
     Accuse(SocketAddr),
     /// The conn to the tracker is gone.
     Gone,
@@ -27,10 +32,25 @@ pub(super) enum Question {
 /// What the tracker tells a node.
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
-    Joined { batch: Duration, peers: Vec<Found> },
+    Joined {
+        batch: Duration,
+        peers: Vec<Found>,
+    },
     Named(Vec<Found>),
     Newcomer(Found),
-    Part { index: u16, of: u16 },
+    Part {
+        index: u16,
+        of: u16,
+    },
+    Counted {
+        version: u32,
+        counts: Vec<u16>,
+    },
+    CountsChanged {
+        base: u32,
+        version: u32,
+        deltas: Rc<[AvailDelta]>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +64,8 @@ struct Membership {
 pub(super) struct Tracker {
     registry: Registry,
     memberships: Vec<Option<Membership>>,
+    /// When it is to look whom to tell of changed counts.
+    tells_at: Option<Time>,
 }
 
 impl Tracker {
@@ -68,6 +90,7 @@ impl Tracker {
         Self {
             registry,
             memberships: vec![None; scenario.node_count()],
+            tells_at: None,
         }
     }
 
@@ -132,6 +155,7 @@ impl Simulation {
                 let peers = named.expect("a member may ask").iter().map(found).collect();
                 self.answer(node, Answer::Named(peers));
             }
+            Question::Watch(is_on) => self.subscribe(node, client, slot, is_on),
             Question::Accuse(addr) => {
                 registry
                     .accuse(client, slot, addr)
@@ -185,6 +209,50 @@ impl Simulation {
         self.tell_parts();
     }
 
+    /// A node is told the counts, and from now on how they change; or no longer.
+    fn subscribe(&mut self, node: usize, client: Client, slot: u32, is_on: bool) {
+        let registry = &mut self.tracker.registry;
+        let period_ms = if is_on { AVAIL_PERIOD_MS_MIN } else { 0 };
+        registry
+            .subscribe(client, slot, period_ms, self.now)
+            .expect("a member may ask");
+        if is_on {
+            let pieces = self.scenario.geometry().piece_count();
+            let counts = registry.counts(client, slot, 0, pieces);
+            let (version, counts) = counts.expect("a member may ask");
+            self.answer(node, Answer::Counted { version, counts });
+        }
+        self.arm_telling();
+    }
+
+    fn arm_telling(&mut self) {
+        let Some(at) = self.tracker.registry.poll_timeout() else {
+            return;
+        };
+        if self.tracker.tells_at.is_none_or(|armed| at < armed) {
+            self.tracker.tells_at = Some(at);
+            self.schedule_at(at, Event::Tell);
+        }
+    }
+
+    /// Tells whoever asked for it how the counts have changed.
+    pub(super) fn tell_changes(&mut self) {
+        if self.tracker.tells_at != Some(self.now) {
+            return;
+        }
+        self.tracker.tells_at = None;
+        for told in self.tracker.registry.take_avail_told(self.now) {
+            let node = self.tracker.node_of(told.client);
+            let changed = Answer::CountsChanged {
+                base: told.base,
+                version: told.version,
+                deltas: told.deltas,
+            };
+            self.answer(node, changed);
+        }
+        self.arm_telling();
+    }
+
     /// Tells seeds which parts of the pieces they offer first, if that has changed.
     fn tell_parts(&mut self) {
         for told in self.tracker.registry.take_parts() {
@@ -210,6 +278,22 @@ impl Simulation {
             }
             Answer::Named(peers) => self.input(node, Input::Found { peers: &peers }),
             Answer::Part { index, of } => self.nodes[node].swarm.set_part(index, of),
+            Answer::Counted { version, counts } => {
+                let counts = &counts;
+                self.input(node, Input::Counted { version, counts });
+            }
+            Answer::CountsChanged {
+                base,
+                version,
+                deltas,
+            } => {
+                let changed = Input::CountsChanged {
+                    base,
+                    version,
+                    deltas: &deltas,
+                };
+                self.input(node, changed);
+            }
             Answer::Newcomer(peer) if self.scenario.both_dial => {
                 self.input(node, Input::Found { peers: &[peer] });
             }

@@ -38,6 +38,11 @@ impl Announcer {
         self.batch = batch;
     }
 
+    /// How long reports are collected.
+    pub(super) fn batch(&self) -> Duration {
+        self.batch
+    }
+
     /// We joined. What was verified since the bitmap was sent is not in it, so whatever is noted here is reported soon:
     /// a report may repeat what the bitmap said.
     pub(super) fn joined(&mut self, now: Time) {

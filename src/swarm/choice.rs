@@ -50,7 +50,12 @@ impl Swarm {
             return Some((piece, Why::Suggested));
         }
         let holders = self.picker.availability(piece);
-        let next = Why::Next { holders };
-        Some((piece, if is_first { Why::First } else { next }))
+        let why = match (order, self.copies(piece)) {
+            (Order::Random, _) if is_first => Why::First,
+            (Order::Random, _) => Why::Any,
+            (_, Some(copies)) => Why::RareInSwarm { copies, holders },
+            (_, None) => Why::RareHere { holders },
+        };
+        Some((piece, why))
     }
 }

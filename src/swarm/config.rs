@@ -1,6 +1,6 @@
 //! What a swarm may use, and how it chooses.
 
-use super::{Order, PeerOrder, Policy, WHOLE_PIECE_BYTES_MAX};
+use super::{Order, PeerOrder, Policy, WHOLE_PIECE_BYTES_MAX, Watch};
 use crate::base::{BufferPool, PeerId};
 
 /// What a swarm may use, and how it chooses.
@@ -20,6 +20,8 @@ pub struct Config {
     pub cache_bytes_max: usize,
     /// Which piece is asked for next.
     pub order: Order,
+    /// Whether the tracker is asked how many copies of each piece there are in the whole swarm.
+    pub watch: Watch,
     /// Whom to dial and to ask first.
     pub peer_order: PeerOrder,
     /// Whom to serve.
@@ -65,6 +67,7 @@ impl Config {
             whole_piece_bytes_max: WHOLE_PIECE_BYTES_MAX,
             cache_bytes_max: bytes / 2,
             order: Order::RarestFirst,
+            watch: Watch::IfOfUse,
             peer_order: PeerOrder::Random,
             policy: Policy::Fleet,
             turns_min: 3,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::PeerKey;
 use super::contact::{Contact, Found, State};
+use super::notes::Lure;
 use super::preference::PeerOrder;
 use crate::base::{PeerId, Rng, Time};
 
@@ -104,14 +105,14 @@ impl Contacts {
         });
     }
 
-    /// The next address to dial at `now`, if one is due; seeds are left out for `leechers_only`.
+    /// The next address to dial at `now`, if one is due, and why; seeds are left out for `leechers_only`.
     pub(super) fn next_dial(
         &mut self,
         now: Time,
         leechers_only: bool,
         order: PeerOrder,
         rng: &mut Rng,
-    ) -> Option<SocketAddr> {
+    ) -> Option<(SocketAddr, Lure)> {
         if self.dialled.len() >= DIALS_MAX || self.contacts.is_empty() {
             return None;
         }
@@ -140,7 +141,7 @@ impl Contacts {
         contact.state = State::Dialling(addr);
         contact.next_addr = next + 1;
         self.dialled.push(addr);
-        Some(addr)
+        Some((addr, order.lure(contact.merits)))
     }
 
     /// The place of the address of a contact that is to be tried next: one that is not dialled for another just now.
@@ -354,7 +355,8 @@ mod tests {
     }
 
     fn dial(contacts: &mut Contacts, now: Time) -> Option<SocketAddr> {
-        contacts.next_dial(now, false, PeerOrder::RoundRobin, &mut Rng::new(1))
+        let due = contacts.next_dial(now, false, PeerOrder::RoundRobin, &mut Rng::new(1));
+        due.map(|(addr, _)| addr)
     }
 
     #[test]

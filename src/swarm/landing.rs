@@ -356,6 +356,7 @@ impl Swarm {
         if complete {
             self.announcer.hurry(now);
             self.contacts_changed = true;
+            self.watch(now);
             self.outputs.push_back(Output::Complete);
             self.serve(now);
         }

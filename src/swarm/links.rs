@@ -299,7 +299,8 @@ impl Swarm {
             let due = self
                 .contacts
                 .next_dial(now, leechers_only, order, &mut self.rng);
-            let Some(addr) = due else { break };
+            let Some((addr, lure)) = due else { break };
+            self.note_dialled(addr, lure);
             self.outputs.push_back(Output::Connect { addr });
         }
         self.arm_dial();

@@ -27,6 +27,7 @@ mod geometry;
 mod inbound;
 mod info;
 mod invariants;
+mod knowledge;
 mod landing;
 mod ledger;
 mod links;
@@ -36,6 +37,7 @@ mod picker;
 mod pieces;
 mod preference;
 mod requests;
+mod rescue;
 mod runs;
 mod sequence;
 mod service;
@@ -59,9 +61,10 @@ pub use config::Config;
 pub use contact::Found;
 pub use geometry::{Geometry, WHOLE_PIECE_BYTES_MAX};
 pub use info::{InfoFetch, InfoInput, InfoOutput};
+pub use knowledge::{COUNTS_MAX, Watch};
 pub use ledger::{Account, Ledger};
 pub use links::Reason;
-pub use notes::{Decision, Favour, Note, Why};
+pub use notes::{Decision, Favour, Lure, Note, Why};
 pub use peer::{Hello, PeerKey, Said};
 pub use picker::{Order, Picker};
 pub use preference::PeerOrder;
@@ -72,12 +75,14 @@ pub use view::{Counts, LinkView};
 pub use crate::wire::native::Policy;
 
 use crate::base::{Bitfield, Deadlines, Digest20, PieceBuf, Rng, Time, Verdict};
+use crate::wire::native::AvailDelta;
 use crate::wire::peer::{BlockRequest, Message};
 use crate::wire::peer_exchange::PeerExchange;
 use announcer::Announcer;
 use cache::Cache;
 use contacts::Contacts;
 use freedom::Share;
+use knowledge::Knowledge;
 use notes::Notes;
 use peer::Peer;
 use pieces::PieceState;
@@ -189,6 +194,22 @@ pub enum Input<'a> {
         /// How long to collect reports.
         batch: Duration,
     },
+    /// The tracker told how many members hold each of the next pieces that were asked for: see [`Output::Watch`].
+    Counted {
+        /// The version of the counts.
+        version: u32,
+        /// One for each piece, [`COUNTS_MAX`] of them or as many as are left.
+        counts: &'a [u16],
+    },
+    /// The tracker told how these numbers changed.
+    CountsChanged {
+        /// From which version.
+        base: u32,
+        /// To which.
+        version: u32,
+        /// By how much.
+        deltas: &'a [AvailDelta],
+    },
 }
 
 /// Something to do.
@@ -269,6 +290,12 @@ pub enum Output {
     Report,
     /// Ask the tracker for more peers.
     WantPeers,
+    /// Ask the tracker for the counts of all pieces, [`COUNTS_MAX`] at a time, and right after that to be told how they
+    /// change; or to be told no longer.
+    Watch {
+        /// Whether we want to be told.
+        is_on: bool,
+    },
     /// A peer is banned, since it sent wrong bytes: the tracker is to know, if there is proof.
     Accuse {
         /// Where it listens.
@@ -301,6 +328,11 @@ pub struct Swarm {
     /// Pieces that failed with several senders.
     suspects: Suspects,
     picker: Picker,
+    knowledge: Knowledge,
+    /// Pieces that nobody has but us, as far as we know, in order.
+    last_copies: Vec<u32>,
+    /// We know enough of the swarm to tell a last copy.
+    sees_last_copies: bool,
     /// Peers counted as holding everything.
     whole_count: u32,
     peers: Slab<Peer>,
@@ -358,6 +390,9 @@ impl Swarm {
             unasked_count: 0,
             arriving_bytes: 0,
             suspects: Suspects::default(),
+            knowledge: Knowledge::default(),
+            last_copies: Vec::new(),
+            sees_last_copies: false,
             whole_count: 0,
             peers: Slab::new(),
             generation: 0,
@@ -432,8 +467,15 @@ impl Swarm {
             Input::Joined { batch } => {
                 self.announcer.set_batch(batch);
                 self.announcer.joined(now);
+                self.may_watch(now);
                 self.contacts_changed = true;
             }
+            Input::Counted { version, counts } => self.counted(now, version, counts),
+            Input::CountsChanged {
+                base,
+                version,
+                deltas,
+            } => self.counts_changed(now, (base, version), deltas),
         }
         self.settle(now);
     }

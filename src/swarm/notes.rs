@@ -26,9 +26,19 @@ pub enum Why {
     Suggested,
     /// We have hardly any piece yet, so any will do.
     First,
-    /// The piece comes next in the order that was chosen, and so many neighbours hold it beside those that hold everything.
-    Next {
-        /// How many.
+    /// Any piece will do, as the user chose.
+    Any,
+    /// Of no piece that the peer has do fewer neighbours have a copy.
+    RareHere {
+        /// How many hold it, beside those that hold everything.
+        holders: u16,
+    },
+    /// Of no piece that the peer has are there fewer copies in the whole swarm, by what the tracker told and by what
+    /// neighbours got since.
+    RareInSwarm {
+        /// How many there are, as the tracker told.
+        copies: u16,
+        /// How many neighbours hold it, beside those that hold everything.
         holders: u16,
     },
     /// Whoever was to send the rest of the piece is gone or does not.
@@ -49,7 +59,11 @@ impl fmt::Display for Why {
             Self::InTurn => f.write_str("needed next by a reader"),
             Self::Suggested => f.write_str("suggested"),
             Self::First => f.write_str("any of the first"),
-            Self::Next { holders } => write!(f, "next in order, {holders} hold it"),
+            Self::Any => f.write_str("any of all"),
+            Self::RareHere { holders } => write!(f, "rare here, {holders} hold it"),
+            Self::RareInSwarm { copies, holders } => {
+                write!(f, "rare in the swarm, {copies} copies, {holders} here")
+            }
             Self::Orphan => f.write_str("left by another"),
             Self::Shared => f.write_str("shared, no other is left"),
             Self::Waiting => f.write_str("waits at another as well"),
@@ -90,6 +104,59 @@ pub enum Decision {
     Choke,
     /// It let its requests wait too long: they move to others.
     Snub,
+    /// It is told to ask for a piece of which we have the last copy.
+    Rescue {
+        /// Which piece.
+        piece: u32,
+    },
+    /// It is dialled.
+    Dial {
+        /// Why it is dialled before others.
+        lure: Lure,
+    },
+}
+
+/// Why a contact is dialled before others that are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lure {
+    /// Somebody is, at random.
+    Chance,
+    /// It is its turn.
+    Turn,
+    /// It sent fastest, or is yet to show how fast it is.
+    Rate {
+        /// What it sent at last, in bytes per second.
+        bytes_per_second: Option<u64>,
+    },
+    /// It has most of the content.
+    Share {
+        /// What part, in 1/65535.
+        share: u32,
+    },
+    /// It is nearest.
+    Nearness {
+        /// How near, from 0 to 3.
+        proximity: u8,
+    },
+}
+
+impl fmt::Display for Lure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chance => f.write_str("any that is due"),
+            Self::Turn => f.write_str("it is its turn"),
+            Self::Rate {
+                bytes_per_second: None,
+            } => f.write_str("to see how fast it is"),
+            Self::Rate {
+                bytes_per_second: Some(rate),
+            } => write!(f, "it sent fastest, {rate} bytes/s"),
+            Self::Share { share } => {
+                write!(f, "it has most, {} % of the content", share * 100 / 65_535)
+            }
+            Self::Nearness { proximity } => write!(f, "it is nearest, {proximity} of 3"),
+        }
+    }
 }
 
 /// Why a peer is given a slot.
@@ -137,6 +204,10 @@ impl fmt::Display for Decision {
             Self::Unchoke { favour } => write!(f, "unchoked: {favour}"),
             Self::Choke => f.write_str("choked"),
             Self::Snub => f.write_str("waited for no longer"),
+            Self::Rescue { piece } => {
+                write!(f, "told to ask for piece {piece}: nobody else has it")
+            }
+            Self::Dial { lure } => write!(f, "dialled: {lure}"),
         }
     }
 }
@@ -189,6 +260,19 @@ impl Swarm {
     fn note(&mut self, key: PeerKey, decision: Decision) {
         let addr = self.peers[key.slot()].addr;
         self.notes.notes.push_back(Note { addr, decision });
+    }
+
+    pub(super) fn note_dialled(&mut self, addr: SocketAddr, lure: Lure) {
+        if self.notes.is_on {
+            let decision = Decision::Dial { lure };
+            self.notes.notes.push_back(Note { addr, decision });
+        }
+    }
+
+    pub(super) fn note_rescue(&mut self, key: PeerKey, piece: u32) {
+        if self.notes.is_on {
+            self.note(key, Decision::Rescue { piece });
+        }
     }
 
     pub(super) fn note_asked(&mut self, key: PeerKey, piece: u32, block: u32) {

@@ -329,7 +329,8 @@ impl Arriving {
         assert_eq!(self.next_unasked(), first.map(|at| at as u32));
         let landed = self.blocks.iter().filter(|block| block.landed).count();
         assert_eq!(landed, self.landed_count as usize);
-        assert!(self.is_exclusive || !self.is_suspect);
+        // Once all of it is here, its sender is known, and may leave while it is written.
+        assert!(self.is_exclusive || !self.is_suspect || self.is_complete());
         assert!(!self.is_exclusive || self.owner.is_some());
         match &self.store {
             Store::Whole(_) => assert!(

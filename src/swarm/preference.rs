@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 
 use super::Swarm;
+use super::notes::Lure;
 use super::peer::PeerKey;
 
 /// The order in which peers are dialled, and in which they are given work.
@@ -60,6 +61,23 @@ impl PeerOrder {
             Self::Availability => merits.share.into(),
             Self::Auto | Self::Proximity => merits.proximity.into(),
         })
+    }
+
+    /// Why whoever has these merits comes first.
+    pub(super) fn lure(self, merits: Merits) -> Lure {
+        match self {
+            Self::Random => Lure::Chance,
+            Self::RoundRobin => Lure::Turn,
+            Self::Bandwidth => Lure::Rate {
+                bytes_per_second: merits.rate,
+            },
+            Self::Availability => Lure::Share {
+                share: merits.share,
+            },
+            Self::Auto | Self::Proximity => Lure::Nearness {
+                proximity: merits.proximity,
+            },
+        }
     }
 
     pub(super) fn prefers_near(self) -> bool {

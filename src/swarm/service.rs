@@ -146,8 +146,15 @@ impl Swarm {
             let first = self.next_of(*key).filter(|_| self.is_complete());
             let service = &self.service;
             let sent = first.map_or(0, |first| service.copies(first.piece, &service.sent));
+            let sent = sent + u16::from(!self.asks_for_last_copy(*key));
             (Reverse(overdue), sent, pieces, peer.asks_since)
         })
+    }
+
+    /// How many peers get a piece now.
+    pub(super) fn turns_with(&self, piece: u32) -> usize {
+        let turns = self.service.turns.iter();
+        turns.filter(|turn| turn.piece == piece).count()
     }
 
     fn begin_turn(&mut self, now: Time, key: PeerKey) {
@@ -180,9 +187,8 @@ impl Swarm {
     /// takes the piece that it promised, or else the one that its peers need most of what they ask for.
     fn next_of(&self, key: PeerKey) -> Option<BlockRequest> {
         let peer = &self.peers[key.slot()];
-        let first = *peer.requests.front()?;
         if self.config.policy == Policy::Fleet || !self.is_complete() {
-            return Some(first);
+            return self.first_request(key);
         }
         let under_way = self.under_way();
         let rank = |request: &&BlockRequest| {
@@ -267,31 +273,43 @@ impl Swarm {
         self.serve(now);
     }
 
-    /// Tells a peer which piece it should ask for next, if we have everything: the one that was handed out least, so
-    /// that no piece goes out twice before all went out once.
+    /// Tells a peer which piece it should ask for next: the one that was handed out least, so that no piece goes out twice
+    /// before all went out once, if we have everything; else one of which we have the last copy.
     pub(super) fn promise(&mut self, key: PeerKey) {
         let peer = &self.peers[key.slot()];
-        let suggests = self.config.suggests;
-        if !suggests || !self.is_complete() || !peer.hello.fast {
+        if !self.config.suggests || !peer.hello.fast || peer.has.is_all() {
             return;
         }
-        if peer.has.is_all() || peer.promised.is_some_and(|piece| !peer.has.get(piece)) {
+        if peer.promised.is_some_and(|piece| !peer.has.get(piece)) {
             return;
         }
-        let offset = self.rng.below(self.have.len() as usize) as u32;
-        let peer = &self.peers[key.slot()];
-        let under_way = self.under_way();
-        let rank = |&piece: &u32| self.rank(&under_way, piece);
-        let lacked = (offset..self.have.len()).chain(0..offset);
-        let Some(piece) = lacked
-            .filter(|&piece| !peer.has.get(piece))
-            .min_by_key(rank)
-        else {
+        let piece = if self.is_complete() {
+            self.least_spread(key)
+        } else {
+            self.last_copy_for(key)
+        };
+        let Some(piece) = piece else {
             return;
         };
         let spread = &mut self.service.spread[piece as usize];
         *spread = spread.saturating_add(1);
         self.peers[key.slot()].promised = Some(piece);
         self.send(key, Message::Suggest { piece });
+    }
+
+    fn least_spread(&mut self, key: PeerKey) -> Option<u32> {
+        let offset = self.rng.below(self.have.len() as usize) as u32;
+        let peer = &self.peers[key.slot()];
+        let under_way = self.under_way();
+        let rank = |&piece: &u32| self.rank(&under_way, piece);
+        let lacked = (offset..self.have.len()).chain(0..offset);
+        lacked
+            .filter(|&piece| !peer.has.get(piece))
+            .min_by_key(rank)
+    }
+
+    /// How often a piece was handed out or promised.
+    pub(super) fn spread(&mut self, piece: u32) -> &mut u16 {
+        &mut self.service.spread[piece as usize]
     }
 }

@@ -37,6 +37,8 @@ const DEBTOR_SILENCE_MAX: Duration = Duration::from_secs(20);
 const CANCELLED_TIME: Duration = Duration::from_secs(30);
 /// Links are not looked at more often than this.
 const SWEEP_EVERY_MIN: Duration = Duration::from_millis(250);
+/// While anything is missing, it is looked at least so often for what the whole swarm lacks.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// An idle cache is given back after this.
 pub(super) const CACHE_IDLE_AFTER: Duration = Duration::from_secs(3);
 
@@ -118,8 +120,13 @@ impl Swarm {
         for key in keys {
             next = next.min(self.tend(now, key));
         }
+        self.watch(now);
+        self.look_for_last_copies();
         // In the end game, more and more are asked for what does not come.
         self.hungry |= self.picker.wanted_count() == 0 && !self.arriving.is_empty();
+        if !self.wants_nothing() {
+            next = next.min(now + WATCH_EVERY);
+        }
         if next < Time::MAX {
             self.deadlines.set(SWEEP, next.max(now + SWEEP_EVERY_MIN));
         }

@@ -120,6 +120,14 @@ impl Running {
         })
     }
 
+    /// Waits until so many lines on stderr say this.
+    pub(crate) fn complaints(&self, part: &str, count: usize) {
+        self.wait(part, |_, err, _| {
+            let lines = err.iter().filter(|line| line.contains(part));
+            (lines.count() >= count).then_some(())
+        });
+    }
+
     /// Waits for the first JSON event of this kind for which `is_it` holds.
     pub(crate) fn event_where(&self, kind: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         self.wait(kind, |out, _, _| {

@@ -8,6 +8,7 @@ mod announces;
 mod basics;
 mod cold;
 mod commands;
+mod counts;
 mod disks;
 mod failures;
 mod hostile;

@@ -190,7 +190,7 @@ fn a_trace_tells_who_asks_whom_for_what_and_why_and_changes_nothing() {
     let tells = |what: &str| lines.iter().any(|line| line.contains(what));
     assert!(tells("n2: is a getter with 10485760 bytes/s up, in rack 0"));
     assert!(tells("n2: n0 is asked for piece"));
-    assert!(tells(": suggested") && tells("next in order") && tells("any of the first"));
+    assert!(tells(": suggested") && tells("rare here") && tells("any of the first"));
     assert!(tells("n0: n2 is served piece"));
     assert!(tells("n2: bans n1 for piece"));
     assert!(tells("n2: has everything"));

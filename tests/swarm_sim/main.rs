@@ -4,6 +4,7 @@
 //! through many, and `SHOAL_TRACE=1` prints an account of each run: when, who, what, why.
 
 mod features;
+mod knowledge;
 mod poison;
 mod random;
 

@@ -167,7 +167,7 @@ impl Get {
                     self.told_stats(cx, stats);
                 }
             }
-            tag::JOIN | tag::PEERS => {
+            tag::JOIN | tag::PEERS | tag::AVAIL => {
                 if let Some(transfer) = cx.transfer {
                     transfer.replied(cx.now, cx.shell.tracker.batch, reply);
                 }
@@ -188,6 +188,11 @@ impl Get {
             }
             tag::LEAVE => self.is_over = true,
             tag::JOIN if matches!(self.stage, Stage::Leaving) => self.is_over = true,
+            tag::AVAIL => {
+                if let Some(transfer) = cx.transfer {
+                    transfer.not_told();
+                }
+            }
             tag::JOIN => {
                 let Some(transfer) = cx.transfer else { return };
                 transfer.join_failed(cx.now, why);

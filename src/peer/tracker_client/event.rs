@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::base::PeerId;
-use crate::wire::native::{ErrorCode, HelloReply, PushedMember, Reply, Request};
+use crate::wire::native::{AvailDelta, ErrorCode, HelloReply, PushedMember, Reply, Request};
 
 /// A request that owns what it says.
 pub type OwnedRequest = Request<'static>;
@@ -60,6 +60,8 @@ pub enum Event {
         /// Who, and how.
         members: Vec<PushedMember>,
     },
+    /// It changed how many members hold pieces of one of our contents.
+    CountsChanged(CountsChanged),
     /// A content was unregistered, and our membership with it.
     Removed {
         /// Which membership.
@@ -67,6 +69,19 @@ pub enum Event {
     },
     /// Nothing was heard for too long. Close the connection.
     Silent,
+}
+
+/// How the counts of one content changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CountsChanged {
+    /// Our membership.
+    pub slot: u32,
+    /// From which version of the counts.
+    pub base: u32,
+    /// To which.
+    pub version: u32,
+    /// By how much, by piece.
+    pub deltas: Vec<AvailDelta>,
 }
 
 /// Why a request failed.

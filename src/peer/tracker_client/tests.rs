@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use super::*;
 use crate::base::{InfoHash, PeerId};
 use crate::wire::native::{
-    CHUNK_BYTES_MAX, HaveBatch, LeaveReason, List, Member, PeerChange, Policy, PushedMember,
+    AVAIL_DELTAS_MAX, AvailDelta, CHUNK_BYTES_MAX, HaveBatch, LeaveReason, List, Member, PUSH_BIT,
+    PeerChange, Policy, PushedMember,
 };
 
 const HASH: InfoHash = InfoHash([3; 20]);
@@ -538,6 +539,17 @@ fn pushes_become_events_and_unknown_ones_nothing() {
     .encode(&mut bytes);
     bytes.extend_from_slice(&[0, 0, 0, 8, 0x7e, 0, 0, 0, 0, 0, 0, 0]);
     Push::Removed { slot: 3 }.encode(&mut bytes);
+    let deltas = vec![AvailDelta {
+        piece: 7,
+        delta: -2,
+    }];
+    Push::Avail {
+        slot: 2,
+        base: 8,
+        version: 9,
+        deltas: deltas.clone().into(),
+    }
+    .encode(&mut bytes);
     // A reply that nobody asked for is no harm either.
     Reply::Pong(1).encode(4711, &mut bytes);
     for byte in bytes.chunks(1) {
@@ -547,8 +559,35 @@ fn pushes_become_events_and_unknown_ones_nothing() {
     let events = [
         Event::PeersChanged { slot: 2, members },
         Event::Removed { slot: 3 },
+        Event::CountsChanged(CountsChanged {
+            slot: 2,
+            base: 8,
+            version: 9,
+            deltas,
+        }),
     ];
     assert_eq!(scene.events(), events);
+}
+
+#[test]
+fn a_push_of_counts_that_says_more_than_it_holds_is_an_error() {
+    let push = |count: u32, deltas: usize| {
+        let len = 8 + 16 + deltas as u32 * 6;
+        let mut bytes = len.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&[kind::AVAIL_SUB | PUSH_BIT, 0, 0, 0, 0, 0, 0, 0]);
+        for number in [1, 2, 3, count] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.resize(bytes.len() + deltas * 6, 0);
+        let mut scene = Scene::ready();
+        let received = scene.client.received(Time::ZERO, &bytes);
+        (received, scene.events().len())
+    };
+    assert_eq!(push(2, 2), (Ok(()), 1));
+    for (count, deltas) in [(3, 2), (u32::MAX, 2), (AVAIL_DELTAS_MAX + 1, 2), (1, 0)] {
+        let (received, events) = push(count, deltas);
+        assert!(received.is_err() && events == 0, "{count} of {deltas}");
+    }
 }
 
 #[test]

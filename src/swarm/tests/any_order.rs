@@ -37,6 +37,8 @@ struct World {
     liars: Vec<u8>,
     /// Blocks come once in so many turns.
     pace: usize,
+    /// The last version of counts that the tracker told.
+    version: u32,
 }
 
 /// What every byte of a block is.
@@ -50,6 +52,10 @@ impl World {
         let mut config = config();
         config.seed = rng.next_u64();
         config.upload_slots_max = 1 + rng.below(4);
+        config.watch = *rng
+            .pick(&[Watch::Never, Watch::IfOfUse, Watch::Always])
+            .expect("three");
+        config.links_wanted = 2 + rng.below(40);
         config.whole_piece_bytes_max = RUN_BYTES;
         let unit = piece_len.min(RUN_BYTES) as usize;
         config.pool = BufferPool::new((2 + rng.below(12)) * unit);
@@ -70,6 +76,7 @@ impl World {
             uploads: Vec::new(),
             liars: Vec::new(),
             pace,
+            version: 0,
         }
     }
 
@@ -315,6 +322,45 @@ impl World {
         }
     }
 
+    /// The tracker says something, and mostly the truth.
+    fn hear_tracker(&mut self) {
+        let batch = Duration::from_millis(250);
+        let (base, pieces) = (self.version, self.pieces as usize);
+        self.version += u32::from(self.one_in(2));
+        let version = self.version;
+        match self.rng.below(12) {
+            0 => self.rig.input(Input::Joined { batch }),
+            1 => {
+                self.rig.swarm.forget_counts();
+                self.rig.drain();
+            }
+            2..=5 => {
+                let count = if self.one_in(10) { pieces + 1 } else { pieces };
+                let counts: Vec<u16> = (0..count).map(|_| self.rng.below(90) as u16).collect();
+                let counts = &counts;
+                self.rig.input(Input::Counted { version, counts });
+            }
+            _ => {
+                let deltas: Vec<AvailDelta> = (0..self.rng.below(4))
+                    .map(|_| AvailDelta {
+                        piece: match self.rng.below(12) {
+                            0 => crate::wire::native::PIECE_EVERY,
+                            1 if self.rng.below(9) == 0 => self.pieces,
+                            _ => self.rng.below(pieces) as u32,
+                        },
+                        delta: self.rng.below(20) as i16 - 8,
+                    })
+                    .collect();
+                let deltas = &deltas;
+                self.rig.input(Input::CountsChanged {
+                    base,
+                    version,
+                    deltas,
+                });
+            }
+        }
+    }
+
     fn step(&mut self) {
         let count = self.remotes.len();
         let at = if count == 0 { 0 } else { self.rng.below(count) };
@@ -330,6 +376,7 @@ impl World {
             }
             2..=5 => self.work_one(),
             6 => self.load_one(),
+            15 if self.one_in(2) => self.hear_tracker(),
             _ if count == 0 => {}
             7 => {
                 let peer = self.remotes.swap_remove(at).key;

@@ -5,10 +5,12 @@ mod exchange;
 mod fair;
 mod fetching;
 mod foreign;
+mod knowledge;
 mod large;
 mod linking;
 mod preference;
 mod refusals;
+mod rescue;
 mod sequence;
 mod serving;
 mod suspects;
@@ -62,7 +64,7 @@ fn config() -> Config {
 
 impl Rig {
     fn new(config: Config, have: Bitfield) -> Self {
-        let total_len = u64::from(have.len() * PIECE_LEN);
+        let total_len = u64::from(have.len()) * u64::from(PIECE_LEN);
         Self {
             swarm: Swarm::new(config, Geometry::new(total_len, PIECE_LEN), have),
             now: Time::ZERO + SECOND,

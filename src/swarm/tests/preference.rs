@@ -79,7 +79,9 @@ fn who_was_fast_is_dialled_before_who_was_slow_and_the_unknown_before_both() {
     }
     let order = PeerOrder::Bandwidth;
     for rate in [5, 9] {
-        let dialled = contacts.next_dial(now, false, order, rng).expect("one");
+        let (dialled, lure) = contacts.next_dial(now, false, order, rng).expect("one");
+        let bytes_per_second = None;
+        assert_eq!(lure, Lure::Rate { bytes_per_second }, "it is unknown");
         let number = (1..=3).find(|&number| addr(number) == dialled).expect("it");
         let key = PeerKey {
             slot: rate as u32,
@@ -88,14 +90,15 @@ fn who_was_fast_is_dialled_before_who_was_slow_and_the_unknown_before_both() {
         contacts.linked(now, key, id(number), Some(dialled));
         now += 20 * SECOND;
         contacts.unlinked(now, key, (true, Some(rate)), rng);
-        let again = contacts.next_dial(now, false, order, rng).expect("another");
+        let (again, _) = contacts.next_dial(now, false, order, rng).expect("another");
         assert_ne!(again, dialled, "an unknown one first");
         contacts.failed(now, again, rng);
     }
     now += 20 * SECOND;
     let mut rest = std::iter::from_fn(|| contacts.next_dial(now, false, order, rng));
-    let rates: Vec<SocketAddr> = rest.by_ref().collect();
-    assert_eq!(rates.len(), 3);
+    let lures: Vec<Lure> = rest.by_ref().map(|(_, lure)| lure).collect();
+    let of = |bytes_per_second| Lure::Rate { bytes_per_second };
+    assert_eq!(lures, [of(None), of(Some(9)), of(Some(5))]);
 }
 
 /// A peer that has everything, serves us, and is as near as that.
