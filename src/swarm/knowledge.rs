@@ -6,10 +6,10 @@
 //!
 //! Counts are old when they come: reports are collected for a while, and so are changes. In the meantime a swarm with fast
 //! links has handed on dozens of pieces, and counts that are dozens of pieces old only mislead. And a seed that hands out
-//! what it handed out least leaves nothing to improve: whoever has links to such a one, or to everybody, knows enough
-//! (simulated, 100 that fetch at 8 pieces a second: 1 % faster with counts if no seed steers, no difference if one does).
-//! So they are asked for only where a piece takes long and nobody who has everything is near: there they show which pieces
-//! are about to be lost.
+//! what it handed out least leaves nothing to improve: whoever has links to such a one, or to everybody, knows enough. So
+//! they are asked for only where a piece takes long and nobody who has everything is near. There they show which pieces are
+//! about to be lost; they make nothing faster (simulated, 31 nodes of 8 links each at 1 MiB/s: 1.172 times the bound with
+//! counts, 1.168 without).
 
 use std::time::Duration;
 
