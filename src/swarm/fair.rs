@@ -5,8 +5,8 @@
 //! times as likely to be tried. Whoever sent nothing in two rounds has no claim, however long it has been unchoked
 //! (Cohen's anti-snubbing); what such peers leave free goes to further trials. Those are tried first who owe us least, and
 //! of two, the one that has more of what we lack: who never gives has little. Debtors, who took a piece and gave hardly
-//! anything, have one slot at most between them, even if others are free. When we have everything nobody gives us
-//! anything, and the slots go round among all who wait.
+//! anything, have one slot at most between them, even if others are free, and are sent only what nobody else asks for: our
+//! uplink is what others give for. When we have everything nobody gives us anything, and the slots go round among all.
 //!
 //! It owns the rounds and the ranking. A free slot is given at once, between rounds too.
 
@@ -140,6 +140,7 @@ impl Swarm {
 
     /// Time has passed: if the round is over, slots go to those who deserve them now.
     pub(super) fn next_round(&mut self, now: Time) {
+        self.wake_last();
         let round_time = self.round_time();
         let is_seed = self.wants_nothing();
         if is_seed || now.since(self.round_began_at) < round_time {
@@ -285,6 +286,28 @@ impl Swarm {
         let account = self.ledger.accounts()[self.peers[key.slot()].account as usize];
         let piece = u64::from(self.geometry.piece_len(0));
         account.up_bytes >= piece && account.down_bytes < account.up_bytes / DEBT_PARTS
+    }
+
+    /// Whether what a peer asks for waits: it is a debtor, and somebody asks who is none.
+    pub(super) fn comes_last(&self, key: PeerKey) -> bool {
+        let asks = |other: PeerKey| {
+            let peer = &self.peers[other.slot()];
+            !peer.am_choking && !peer.requests.is_empty()
+        };
+        self.config.policy == Policy::Fair
+            && self.is_debtor(key)
+            && self
+                .keys()
+                .any(|other| asks(other) && !self.is_debtor(other))
+    }
+
+    /// Somebody asks for nothing more, or owes no more: those who came last may have their turn.
+    pub(super) fn wake_last(&mut self) {
+        if self.config.policy == Policy::Fair && !self.is_complete() {
+            let asks = |key: &PeerKey| !self.peers[key.slot()].requests.is_empty();
+            let last: Vec<PeerKey> = self.keys().filter(asks).collect();
+            last.into_iter().for_each(|key| self.wake(key));
+        }
     }
 
     /// Chokes whoever was not chosen, if others need its slot, and unchokes the chosen.

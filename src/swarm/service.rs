@@ -87,7 +87,7 @@ impl Swarm {
     pub(super) fn next_request(&self, key: PeerKey) -> Option<usize> {
         let requests = &self.peer(key)?.requests;
         if !self.serves_in_turns() {
-            return (!requests.is_empty()).then_some(0);
+            return (!requests.is_empty() && !self.comes_last(key)).then_some(0);
         }
         let turn = self.service.turns[self.service.turn_of(key)?];
         requests.iter().position(|r| r.piece == turn.piece)
@@ -258,6 +258,7 @@ impl Swarm {
 
     /// A link is going: its turns end.
     pub(super) fn service_lost(&mut self, key: PeerKey) {
+        self.wake_last();
         self.break_promise(key);
         self.service.turns.retain(|turn| turn.peer != key);
     }

@@ -49,6 +49,7 @@ impl Swarm {
         };
         let peer = &mut self.peers[key.slot()];
         peer.requests.remove(place);
+        let asks_no_more = peer.requests.is_empty();
         peer.up.add(now, request.len as usize);
         peer.sent_at = now;
         let account = peer.account;
@@ -58,6 +59,9 @@ impl Swarm {
             .set(timers::CACHE_IDLE, now + timers::CACHE_IDLE_AFTER);
         self.read_ahead(key, place);
         self.count_turn(now, key, request);
+        if asks_no_more {
+            self.wake_last();
+        }
         let begin = request.begin - start;
         Some(Upload {
             request,
@@ -160,5 +164,6 @@ impl Swarm {
             }
         }
         self.end_turns(now, key);
+        self.wake_last();
     }
 }

@@ -327,6 +327,29 @@ fn who_took_and_never_gave_comes_last_and_has_one_slot_at_most() {
 }
 
 #[test]
+fn a_debtor_is_sent_nothing_while_somebody_else_asks() {
+    let mut have = Bitfield::none(8);
+    (0..4).for_each(|piece| assert!(have.set(piece)));
+    let mut rig = fair(have);
+    let [debtor, other] = [1, 2].map(|number| rig.sink(number));
+    let account = rig.swarm.peers[debtor.slot()].account;
+    rig.swarm.ledger.account_mut(account).up_bytes = u64::from(2 * PIECE_LEN);
+    for (peer, piece) in [(debtor, 0), (other, 1)] {
+        for index in 0..2 {
+            rig.receive(peer, Message::Request(block(piece, index)));
+        }
+    }
+    assert!(!rig.swarm.has_upload(debtor) && rig.swarm.has_upload(other));
+    assert_eq!(send(&mut rig, other, 1).len(), 1);
+    assert!(!rig.swarm.has_upload(debtor));
+    assert!(rig.swarm.next_upload(rig.now, other).is_some());
+    rig.drain();
+    assert!(rig.swarm.has_upload(debtor), "nobody else asks");
+    let is_woken = |output: &Output| matches!(output, Output::Upload { peer } if *peer == debtor);
+    assert!(rig.wants(is_woken));
+}
+
+#[test]
 fn of_two_that_owe_nothing_the_one_of_more_use_is_tried_more_often() {
     let mut tried = 0;
     for seed in 0..40 {
