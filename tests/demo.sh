@@ -47,6 +47,8 @@ trap 'exit 143' TERM
 start() {
     local label=$1 program=$2
     shift 2
+    # It may be looked at before the program has begun.
+    : >"$work/$label.out"
     "$programs/$program" "$@" >"$work/$label.out" 2>"$work/$label.err" </dev/null &
     running+=($!)
 }
