@@ -300,15 +300,7 @@ fn foreign_row<'a>(
 /// The row of a member that completed and is gone.
 fn gone_row(completion: &Completion, piece_count: u32) -> MemberEntry<'_> {
     MemberEntry {
-        member: Named {
-            peer_id: completion.peer_id,
-            addrs: AddrPair::default(),
-            seed: true,
-            upload_only: false,
-            foreign: false,
-            proximity: 0,
-            share: u16::MAX,
-        },
+        member: Named::complete(completion.peer_id),
         host: (&*completion.host).into(),
         pieces_had: piece_count,
         completed_at: completion.completed_at,

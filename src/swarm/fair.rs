@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::notes::Favour;
 use super::peer::PeerKey;
-use super::{Policy, Swarm};
+use super::{Account, Policy, Swarm};
 use crate::base::{Rate, Time};
 
 /// Slots: three for those who give most, and one for trials (Cohen's numbers).
@@ -274,26 +274,27 @@ impl Swarm {
         })
     }
 
+    fn account_of(&self, key: PeerKey) -> Account {
+        self.ledger.accounts()[self.peers[key.slot()].account as usize]
+    }
+
     /// How much more a peer took of us than it gave, in parts of a piece.
     fn debt(&self, key: PeerKey) -> u64 {
-        let account = self.ledger.accounts()[self.peers[key.slot()].account as usize];
+        let account = self.account_of(key);
         let part = (u64::from(self.geometry.piece_len(0)) / DEBT_PARTS).max(1);
         account.up_bytes.saturating_sub(account.down_bytes) / part
     }
 
     /// Whether a peer took a piece of us and gave hardly anything.
     fn is_debtor(&self, key: PeerKey) -> bool {
-        let account = self.ledger.accounts()[self.peers[key.slot()].account as usize];
+        let account = self.account_of(key);
         let piece = u64::from(self.geometry.piece_len(0));
         account.up_bytes >= piece && account.down_bytes < account.up_bytes / DEBT_PARTS
     }
 
     /// Whether what a peer asks for waits: it is a debtor, and somebody asks who is none.
     pub(super) fn comes_last(&self, key: PeerKey) -> bool {
-        let asks = |other: PeerKey| {
-            let peer = &self.peers[other.slot()];
-            !peer.am_choking && !peer.requests.is_empty()
-        };
+        let asks = |other: PeerKey| !self.peers[other.slot()].requests.is_empty();
         self.config.policy == Policy::Fair
             && self.is_debtor(key)
             && self

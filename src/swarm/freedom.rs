@@ -144,7 +144,7 @@ impl Swarm {
         own.remove_all(&held);
         Freedom::Only {
             own,
-            others: (self.has_waited(now)).then_some(held),
+            others: self.has_waited(now).then_some(held),
         }
     }
 

@@ -292,12 +292,12 @@ impl Swarm {
     /// The end game in its strict form: only when every missing block is asked for, and only for a peer that has
     /// nothing to do, the block that its sender will come to last, if that takes longer than asking.
     fn busy_block(&mut self, now: Time, key: PeerKey) -> Option<(u32, u32)> {
-        let may_help = self.freedom(now, key).may_help();
-        let peer = &self.peers[key.slot()];
+        let is_idle = self.peers[key.slot()].asked.is_empty();
         let all_asked = self.picker.wanted_count() == 0 && self.unasked_count == 0;
-        if !self.config.end_game || !all_asked || !peer.asked.is_empty() || !may_help {
+        if !self.config.end_game || !all_asked || !is_idle || !self.freedom(now, key).may_help() {
             return None;
         }
+        let peer = &self.peers[key.slot()];
         let last = |&piece: &u32| {
             let arriving = self.arriving(piece).filter(|a| !a.is_suspect)?;
             let begun_at = arriving.begun_at.filter(|_| peer.has.get(piece))?;

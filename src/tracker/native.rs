@@ -13,8 +13,8 @@ use crate::base::{PeerId, Time, canonical};
 use crate::reactor::{Closed, ConnId};
 use crate::registry::{Caller, Client, Joining, Refusal, Registry, Told};
 use crate::wire::native::{
-    AddrPair, AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameHead, HaveBatch,
-    Hello, HelloReply, ItemWriter, Join, JoinReply, List, ListEntry, Member, MemberEntry,
+    AvailCounts, BadPeer, ErrorCode, FRAME_BYTES_MAX, FrameDecoder, FrameHead, HaveBatch, Hello,
+    HelloReply, ItemWriter, Join, JoinReply, List, ListEntry, Member, MemberEntry,
     PAGE_ENTRIES_MAX, PeerChange, Push, PushedMember, Refusal as BadRequest, Reply, Request,
 };
 
@@ -262,15 +262,7 @@ impl TrackerService {
         for told in self.registry.take_parts() {
             let seed = |peer_id: &PeerId| PushedMember {
                 change: PeerChange::Partition,
-                member: Member {
-                    peer_id: *peer_id,
-                    addrs: AddrPair::default(),
-                    seed: true,
-                    upload_only: false,
-                    foreign: false,
-                    proximity: 0,
-                    share: u16::MAX,
-                },
+                member: Member::complete(*peer_id),
             };
             let members: Vec<PushedMember> = told.seeds.iter().map(seed).collect();
             let push = Push::Peers {

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use shoal::base::{Bitfield, InfoHash, PeerId, Rng, Time};
-use shoal::registry::{Caller, Client, Config, Facts, Joining, Registry, apply_deltas};
+use shoal::registry::{Caller, Client, Joining, Registry, apply_deltas};
 use shoal::wire::native::{Bitmap, HaveItem, HaveState, Role};
+
+use crate::registry_of;
 
 const HASH: InfoHash = InfoHash([9; 20]);
 const PIECES: u32 = 40;
@@ -20,22 +22,8 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut registry = Registry::new(Config::new(seed));
-        let facts = Facts {
-            hash: HASH,
-            info_sha256: [0; 32],
-            info_bytes: 100,
-            name: "content".into(),
-            size: u64::from(PIECES) << 16,
-            piece_len: 1 << 16,
-            piece_count: PIECES,
-            file_count: 1,
-            sha256: Box::default(),
-        };
-        let from = [10, 0, 0, 1].into();
-        registry.register(facts, from, 0).expect("it fits");
         Self {
-            registry,
+            registry: registry_of(HASH, PIECES, seed),
             rng: Rng::new(seed),
             members: Vec::new(),
             joined: 0,

@@ -1,28 +1,12 @@
 //! Whoever joins in whatever order and wherever it stands, the members that are named hold the swarm together.
 
 use shoal::base::{InfoHash, PeerId, Rng};
-use shoal::registry::{Caller, Config, Facts, Joining, Registry};
+use shoal::registry::{Caller, Joining};
 use shoal::wire::native::{Bitmap, Role};
 
-const HASH: InfoHash = InfoHash([7; 20]);
+use crate::registry_of;
 
-fn registry(seed: u64) -> Registry {
-    let mut registry = Registry::new(Config::new(seed));
-    let facts = Facts {
-        hash: HASH,
-        info_sha256: [0; 32],
-        info_bytes: 100,
-        name: "content".into(),
-        size: 64 << 16,
-        piece_len: 1 << 16,
-        piece_count: 64,
-        file_count: 1,
-        sha256: Box::default(),
-    };
-    let from = [10, 0, 0, 1].into();
-    registry.register(facts, from, 0).expect("it fits");
-    registry
-}
+const HASH: InfoHash = InfoHash([7; 20]);
 
 /// The group that a member belongs to, followed to its first.
 fn root(groups: &mut [usize], mut at: usize) -> usize {
@@ -41,7 +25,7 @@ fn members_of_many_racks_are_one_swarm() {
         let want = 8 + rng.below(43) as u16;
         // In any order, or rack by rack.
         let is_sorted = rng.below(2) == 0;
-        let mut registry = registry(seed);
+        let mut registry = registry_of(HASH, 64, seed);
         let mut groups: Vec<usize> = (0..members).collect();
         let (mut far, mut racks_of) = (vec![0; racks], Vec::new());
         for member in 0..members {
@@ -98,7 +82,7 @@ fn members_of_many_racks_are_one_swarm() {
 
 #[test]
 fn most_members_that_are_named_stand_in_the_same_rack() {
-    let mut registry = registry(1);
+    let mut registry = registry_of(HASH, 64, 1);
     let mut near = 0;
     for member in 0..400u16 {
         let ip = [10, 1, (member / 250) as u8, (member % 250) as u8];

@@ -122,6 +122,25 @@ struct Model {
     made: u32,
 }
 
+/// A registry that knows one content of so many pieces.
+fn registry_of(hash: InfoHash, piece_count: u32, seed: u64) -> Registry {
+    let mut registry = Registry::new(Config::new(seed));
+    let facts = Facts {
+        hash,
+        info_sha256: [0; 32],
+        info_bytes: 100,
+        name: "content".into(),
+        size: u64::from(piece_count) << 16,
+        piece_len: 1 << 16,
+        piece_count,
+        file_count: 1,
+        sha256: Box::default(),
+    };
+    let from = [10, 0, 0, 1].into();
+    registry.register(facts, from, 0).expect("it fits");
+    registry
+}
+
 fn bytes<const N: usize>(rng: &mut Rng) -> [u8; N] {
     std::array::from_fn(|_| rng.next_u64() as u8)
 }

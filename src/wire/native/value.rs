@@ -130,7 +130,7 @@ pub struct Member {
     pub upload_only: bool,
     /// It is no Shoal peer: it announced by HTTP or UDP.
     pub foreign: bool,
-    /// How far it is from whoever is told: 0 is nearest.
+    /// How near it is to whoever is told, from 0 to 3: 3 is on the same host.
     pub proximity: u8,
     /// The share of the pieces that it has, in 1/65535.
     pub share: u16,
@@ -140,6 +140,19 @@ impl Member {
     const SEED: u8 = 1;
     const UPLOAD_ONLY: u8 = 2;
     const FOREIGN: u8 = 4;
+
+    /// One of our kind that has everything, of which nothing else is told.
+    pub fn complete(peer_id: PeerId) -> Self {
+        Self {
+            peer_id,
+            addrs: AddrPair::default(),
+            seed: true,
+            upload_only: false,
+            foreign: false,
+            proximity: 0,
+            share: u16::MAX,
+        }
+    }
 
     /// The share that `had` of `pieces` is; everything, if there are no pieces.
     pub fn share_of(had: u32, pieces: u32) -> u16 {
