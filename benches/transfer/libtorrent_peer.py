@@ -3,6 +3,8 @@
 
 UP limits what it sends, in bytes a second; 0 is no limit. Prints DONE when it has everything, and goes on serving until
 it is terminated. Nothing but the torrent's trackers introduces it to anybody; uTP and encryption are off."""
+import os
+import select
 import signal
 import sys
 
@@ -34,6 +36,9 @@ added.ti = lt.torrent_info(torrent)
 added.save_path = folder
 added.flags &= ~lt.torrent_flags.auto_managed
 added.flags &= ~lt.torrent_flags.paused
+# Not wait_for_alert(): the binding looks at the alert that it returns while the session may move it elsewhere.
+woken, wakes = os.pipe2(os.O_NONBLOCK)
+session.set_alert_fd(wakes)
 handle = session.add_torrent(added)
 if int(up):
     handle.set_upload_limit(int(up))
@@ -41,7 +46,8 @@ stopped = []
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: stopped.append(True))
 while not stopped:
-    session.wait_for_alert(100)
+    if select.select([woken], [], [], 0.1)[0]:
+        os.read(woken, 4096)
     for alert in session.pop_alerts():
         if isinstance(alert, lt.torrent_finished_alert):
             print("DONE", flush=True)

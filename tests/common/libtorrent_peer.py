@@ -7,6 +7,8 @@ is killed.
 
 import faulthandler
 import json
+import os
+import select
 import signal
 import sys
 
@@ -27,7 +29,7 @@ def leave(_signal, _frame):
 signal.signal(signal.SIGINT, leave)
 signal.signal(signal.SIGTERM, leave)
 kinds = libtorrent.alert.category_t
-# What comes in masses and tells of no wrong. Version 2.0.8 may fall over while hundreds of files complete at once.
+# What comes in masses and tells of no wrong.
 quiet = (kinds.picker_log_notification | kinds.file_progress_notification | kinds.piece_progress_notification
          | kinds.block_progress_notification | kinds.stats_notification)
 session = libtorrent.session({
@@ -48,6 +50,9 @@ else:
 params.save_path = folder
 params.flags &= ~libtorrent.torrent_flags.auto_managed
 params.flags &= ~libtorrent.torrent_flags.paused
+# Not wait_for_alert(): the binding looks at the alert that it returns while the session may move it elsewhere.
+woken, wakes = os.pipe2(os.O_NONBLOCK)
+session.set_alert_fd(wakes)
 handle = session.add_torrent(params)
 handle.set_upload_limit(upload_bytes_per_second)
 has_left = False
@@ -63,4 +68,5 @@ while True:
             # Bytes of others, as they came.
             message = "is not UTF-8"
         print(type(alert).__name__, message, flush=True)
-    session.wait_for_alert(100)
+    if select.select([woken], [], [], 0.1)[0]:
+        os.read(woken, 4096)
