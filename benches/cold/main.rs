@@ -6,6 +6,8 @@
 //! loop itself, which must be nothing, and by its workers. Under `cargo test` it does so once with a few MiB and prints a
 //! hash of what arrived. Linux only: it reads /proc.
 
+#[path = "../../tests/common/free.rs"]
+mod free;
 mod link;
 #[path = "../common/place.rs"]
 mod place;
@@ -19,7 +21,7 @@ mod rows;
 mod usage;
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -28,6 +30,7 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sha1::{Digest as _, Sha1};
 
+use free::free_addr;
 use link::{Link, Swarm};
 use place::{MIB, fill};
 use programs::{PEER, Program, start_tracker};
@@ -156,7 +159,7 @@ impl Place {
         let file = root.path().join("content.bin");
         fill(&file, bytes);
         let (tracker, tracker_addr) = start_tracker(&root.path().join("state"));
-        let addr = free_addr();
+        let addr = free_addr(Ipv4Addr::LOCALHOST.into());
         let args = [
             "--json",
             "-t",
@@ -231,9 +234,4 @@ impl Place {
         let of_loop: u64 = read(format!("/proc/{pid}/task/{pid}/io"));
         (all - of_loop, of_loop)
     }
-}
-
-fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound")
 }

@@ -7,6 +7,8 @@
 //! and prints a hash of what it said. Linux only: it reads /proc.
 
 mod bare;
+#[path = "../../tests/common/free.rs"]
+mod free;
 mod http;
 mod measured;
 mod native;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
 
+use crate::free::free_addr;
 use crate::population::Population;
 use crate::usage::{self, Cpu};
 
@@ -63,7 +64,7 @@ impl Server {
 
     /// One that answers everything alike: this program once more.
     pub(crate) fn bare(mode: &str) -> Self {
-        let addr = free_addr();
+        let addr = free_addr(Ipv4Addr::LOCALHOST.into());
         let own = std::env::current_exe().expect("this program");
         let mut command = Command::new(own);
         command.args(["--bare", mode, &addr.to_string()]);
@@ -84,7 +85,7 @@ impl Server {
             );
         }
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let addr = free_addr();
+        let addr = free_addr(Ipv4Addr::LOCALHOST.into());
         write_whitelist(folder.path(), population, addr).map_err(|error| error.to_string())?;
         let mut command = Command::new("/usr/bin/opentracker");
         command.arg("-f").arg(folder.path().join("conf"));
@@ -137,17 +138,6 @@ fn started(mut command: Command) -> (Child, String) {
     let read = BufReader::new(stdout).read_line(&mut line);
     read.expect("a line of text");
     (child, line)
-}
-
-/// An address with a number that is free for UDP and TCP.
-fn free_addr() -> SocketAddr {
-    loop {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let addr = listener.local_addr().expect("bound");
-        if UdpSocket::bind(addr).is_ok() {
-            return addr;
-        }
-    }
 }
 
 /// It knows only listed hashes.

@@ -14,6 +14,8 @@
 
 mod capped;
 mod content;
+#[path = "../../tests/common/free.rs"]
+mod free;
 mod line;
 #[path = "../../tests/interop/net.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]

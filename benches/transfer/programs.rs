@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use crate::free::free_addr;
 use crate::usage;
 
 /// Our programs.
@@ -208,8 +209,7 @@ pub(crate) fn text(path: &Path) -> &str {
 
 /// A port of loopback that nobody has.
 pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
+    free_addr(Ipv4Addr::LOCALHOST.into()).port()
 }
 
 /// Whether a program is there and ends well.

@@ -1,7 +1,10 @@
 //! `shoal-tracker` as a daemon: what it says, and how it begins and ends.
 
+use std::net::Ipv4Addr;
+
 use nix::sys::signal::Signal;
 
+use crate::free::free_addr;
 use crate::program::{Running, peer, run, scratch, tracker_command};
 
 fn started(words: &[&str]) -> (Running, String) {
@@ -71,9 +74,7 @@ fn the_files_that_it_keeps_are_counted_at_the_start() {
 
 #[test]
 fn a_quiet_one_says_nothing_and_works() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let addr = free.local_addr().expect("bound").to_string();
-    drop(free);
+    let addr = free_addr(Ipv4Addr::LOCALHOST.into()).to_string();
     let running = Running::start(tracker_command(&["-q", "-l", &addr]));
     while run(peer(&addr), ["ls"]).code != Some(0) {}
     running.send(Signal::SIGTERM);

@@ -4,6 +4,8 @@ mod client;
 #[allow(dead_code, reason = "the interoperability tests use the rest")]
 #[path = "../common/programs.rs"]
 mod foreign;
+#[path = "../common/free.rs"]
+mod free;
 #[allow(dead_code, reason = "the tests of the native protocol use the rest")]
 #[path = "../tracker/harness.rs"]
 mod harness;

@@ -1,6 +1,6 @@
 //! Programs that others wrote, as clients of our tracker.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::IpAddr;
 use std::process::{Child, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::client::{Udp, at_v4, start};
 use crate::foreign::{PROGRAMS, Program, Task, name_what_is_tried};
+use crate::free::free_addr;
 use crate::harness::{Tracker, until};
 
 const PIECE_LENGTH: u32 = 65536;
@@ -79,7 +80,7 @@ impl Scene {
         let path = self.folder.path().join(folder);
         let torrent = self.folder.path().join("it.torrent");
         let log = self.folder.path().join(format!("{program:?}.{folder}.log"));
-        let listen = free(ip);
+        let listen = free_addr(ip);
         let mut command = program.command(&Task {
             torrent: torrent.to_str().expect("plain"),
             folder: &path,
@@ -115,12 +116,6 @@ fn content() -> (Vec<u8>, Vec<u8>) {
         canonical_info("data.bin", PIECE_LENGTH, &hashes, content),
         bytes,
     )
-}
-
-/// An address that nobody listens on.
-fn free(ip: IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind((ip, 0)).expect("a port");
-    listener.local_addr().expect("bound")
 }
 
 /// A program that runs, killed when it is dropped.

@@ -6,6 +6,8 @@ mod complaints;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/content.rs"]
 mod content;
+#[path = "../common/free.rs"]
+mod free;
 mod links;
 mod loopback;
 mod meeting;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::complaints::complaints;
 use crate::content::random_bytes;
+use crate::free;
 use crate::process::Running;
 use crate::programs::{Program, Task};
 
@@ -174,10 +175,9 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// An address that nobody listens on.
+/// An address of this machine that nobody listens on.
 fn free_addr() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("bound")
+    free::free_addr(Ipv4Addr::LOCALHOST.into())
 }
 
 /// The ends of established conns over IPv4 that a program holds: its own, then the other's.

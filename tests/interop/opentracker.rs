@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,6 +13,7 @@ use shoal::wire::torrent::{Extras, torrent_file};
 use tempfile::TempDir;
 
 use crate::content::{Content, assert_same, random_bytes};
+use crate::free::free_addr;
 use crate::process::Running;
 use crate::programs::{may_lack, name_what_is_tried};
 
@@ -47,9 +48,7 @@ fn start(info_hash: InfoHash) -> Opentracker {
     std::fs::set_permissions(folder.path(), all).expect("it is ours");
     let list = folder.path().join("list");
     std::fs::write(&list, format!("{info_hash}\n")).expect("a file");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let addr = free.local_addr().expect("bound");
-    drop(free);
+    let addr = free_addr(Ipv4Addr::LOCALHOST.into());
     let mut command = Command::new("opentracker");
     let port = addr.port().to_string();
     command.args(["-i", "127.0.0.1", "-p", &port, "-P", &port]);
