@@ -7,10 +7,10 @@ use std::net::SocketAddr;
 
 use crate::base::Time;
 use crate::reactor::{Closed, Outbox};
-use crate::swarm::{Input, PeerKey, Said, Swarm};
+use crate::swarm::{Input, PeerKey, REQUEST_BYTES_MAX, Said, Swarm};
 use crate::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake, Extension};
 use crate::wire::metadata::{MetadataMessage, metadata_piece_count, metadata_piece_range};
-use crate::wire::peer::Message;
+use crate::wire::peer::{BLOCK_LEN, Message};
 use crate::wire::peer_exchange::PeerExchange;
 
 /// Requests that we keep queued for one peer, as we tell it (`reqq`, BEP 10): 512 is what most clients tell.
@@ -26,6 +26,8 @@ pub(super) struct Extensions {
     exchange_id: u8,
     /// What it asks of our info dictionary.
     pub info: InfoServing,
+    /// It serves long requests.
+    serves_long: bool,
 }
 
 /// The info dictionary as it is served on one link (BEP 9).
@@ -132,12 +134,23 @@ impl Extensions {
             }
         }
         self.exchange_id = exchange_id.unwrap_or(self.exchange_id);
+        self.serves_long |= theirs.request_bytes_max.is_some();
         Ok(Said {
             requests_max: theirs.reqq,
+            request_bytes_max: theirs.request_bytes_max,
             port: theirs.port,
             is_upload_only: theirs.upload_only,
             wants_exchange: exchange_id.map(|id| id > 0),
         })
+    }
+
+    /// The longest block that it may send: as long as the longest request that we may make.
+    pub(super) fn block_bytes_max(&self) -> u32 {
+        if self.serves_long {
+            REQUEST_BYTES_MAX
+        } else {
+            BLOCK_LEN
+        }
     }
 
     /// Appends a message of peer exchange, if the other side wants it.
@@ -171,6 +184,7 @@ pub(super) fn put_handshake(
         port: Some(listen_port),
         your_ip: Some(remote.ip()),
         metadata_size: Some(info_len as u32),
+        request_bytes_max: Some(REQUEST_BYTES_MAX),
         upload_only: swarm.wants_nothing().then_some(true),
         messages: offered
             .map(|extension| (extension, extension.id()))

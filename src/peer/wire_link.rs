@@ -139,6 +139,8 @@ impl Links {
                         shell.touch(conn);
                     } else {
                         extensions.received(now, swarm, key, id, payload)?;
+                        let limits = link.decoder.limits_mut();
+                        limits.block_bytes_max = extensions.block_bytes_max();
                     }
                 }
                 Event::Message(message) => {
@@ -149,13 +151,8 @@ impl Links {
                     let started = swarm.block_started(now, key, request);
                     started.map_err(|reason| Closed::Fault(reason.text()))?;
                 }
-                Event::Payload(payload) => {
-                    if let Some(place) = swarm.landing(key) {
-                        place[..payload.len()].copy_from_slice(payload);
-                    }
-                    swarm.landed(now, key, payload.len());
-                }
-                Event::PieceEnd => swarm.block_ended(now, key),
+                Event::Payload(payload) => swarm.land_copy(now, key, payload),
+                Event::PieceEnd => {}
             }
         }
         Ok(Some(job))
@@ -202,10 +199,8 @@ impl Links {
             return None;
         };
         let swarm = &mut transfers[job].as_mut()?.swarm;
+        link.decoder.payload_landed(count);
         swarm.landed(now, key, count);
-        if link.decoder.payload_landed(count) {
-            swarm.block_ended(now, key);
-        }
         Some(job)
     }
 

@@ -1,5 +1,7 @@
 //! How a content divides into pieces, and pieces into blocks.
 
+use std::ops::Range;
+
 use crate::wire::peer::{BLOCK_LEN, BlockRequest};
 
 /// Pieces up to this many bytes arrive in one buffer and are checked before they are written. Larger ones, which no
@@ -82,13 +84,30 @@ impl Geometry {
         }
     }
 
-    /// The index of the block that `request` names, if it is exactly one of our blocks.
-    pub fn block_index(&self, request: BlockRequest) -> Option<u32> {
+    /// One request for several blocks of `piece`, of which there must be some.
+    pub fn stretch(&self, piece: u32, blocks: &Range<u32>) -> BlockRequest {
+        let first = self.block(piece, blocks.start);
+        let end = self.block(piece, blocks.end - 1).end() as u32;
+        BlockRequest {
+            len: end - first.begin,
+            ..first
+        }
+    }
+
+    /// The indices of the blocks that `request` names, if it is exactly some of our blocks.
+    pub fn blocks_of(&self, request: BlockRequest) -> Option<Range<u32>> {
         if !self.contains(request) || !request.begin.is_multiple_of(self.block_len) {
             return None;
         }
-        let index = request.begin / self.block_len;
-        (self.block(request.piece, index) == request).then_some(index)
+        let end = request.end() as u32;
+        let is_whole = end.is_multiple_of(self.block_len) || end == self.piece_len(request.piece);
+        is_whole.then(|| request.begin / self.block_len..end.div_ceil(self.block_len))
+    }
+
+    /// The index of the block that `request` names, if it is exactly one of our blocks.
+    pub fn block_index(&self, request: BlockRequest) -> Option<u32> {
+        let blocks = self.blocks_of(request)?;
+        (blocks.len() == 1).then_some(blocks.start)
     }
 
     /// Whether `request` names at least one byte, all of them inside its piece.
@@ -134,5 +153,20 @@ mod tests {
         assert_eq!(geometry.block_index(request(0, 16_384, 16_384)), Some(1));
         assert_eq!(geometry.block_index(request(0, 1, 16_384)), None);
         assert_eq!(geometry.block_index(request(0, 0, 16)), None);
+    }
+
+    #[test]
+    fn a_stretch_is_whole_blocks_of_one_piece() {
+        let geometry = Geometry::new(100_000, 49_152);
+        let request = |piece, begin, len| BlockRequest { piece, begin, len };
+        assert_eq!(geometry.stretch(0, &(1..3)), request(0, 16_384, 32_768));
+        assert_eq!(geometry.stretch(2, &(0..1)), request(2, 0, 1696));
+        assert_eq!(geometry.blocks_of(request(0, 16_384, 32_768)), Some(1..3));
+        assert_eq!(geometry.blocks_of(request(1, 0, 49_152)), Some(0..3));
+        assert_eq!(geometry.blocks_of(request(2, 0, 1696)), Some(0..1));
+        assert_eq!(geometry.blocks_of(request(0, 0, 32_767)), None);
+        assert_eq!(geometry.blocks_of(request(0, 1, 32_767)), None);
+        assert_eq!(geometry.blocks_of(request(1, 16_384, 49_152)), None);
+        assert_eq!(geometry.block_index(request(0, 0, 32_768)), None);
     }
 }

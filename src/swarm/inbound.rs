@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::landing::UNREQUESTED_MAX;
 use super::links::Reason;
-use super::peer::PeerKey;
+use super::peer::{Asked, PeerKey};
 use super::{Swarm, timers};
 use crate::base::{Bitfield, Time};
 use crate::wire::peer::{BlockRequest, Message};
@@ -174,11 +174,10 @@ impl Swarm {
     fn requested(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
         let contained = self.geometry.contains(request) && self.have.get(request.piece);
         let waiting_max = self.config.waiting_requests_max;
-        let block_len = self.geometry.block_len();
         let peer = &mut self.peers[key.slot()];
         let queued = peer.requests.len();
-        let refused =
-            peer.am_choking || !contained || request.len > block_len || queued >= waiting_max;
+        let is_too_long = request.len > peer.may_request_bytes(&self.geometry);
+        let refused = peer.am_choking || !contained || is_too_long || queued >= waiting_max;
         if !refused {
             peer.requests.push_back(request);
             if queued == 0 {
@@ -211,32 +210,48 @@ impl Swarm {
     /// A peer takes a request back.
     fn cancelled(&mut self, now: Time, key: PeerKey, request: BlockRequest) {
         let peer = &mut self.peers[key.slot()];
-        let Some(at) = peer.requests.iter().position(|&waiting| waiting == request) else {
+        let first = peer.requests.front().copied();
+        if !peer.drop_request(&self.geometry, request) {
             return;
-        };
-        peer.requests.remove(at);
+        }
+        let is_next = peer.requests.front().copied() != first;
         let fast = peer.hello.fast;
         if fast {
             self.send(key, Message::Reject(request));
         }
         self.serve(now);
-        if at == 0 && self.next_request(key).is_some() {
+        if is_next && self.next_request(key).is_some() {
             self.wake(key);
         }
     }
 
     /// A peer will not answer a request of ours.
     fn rejected(&mut self, now: Time, key: PeerKey, request: BlockRequest) -> Result<(), Reason> {
-        let block = self
-            .geometry
-            .block_index(request)
-            .ok_or(Reason::BadReject)?;
+        let blocks = self.geometry.blocks_of(request);
+        let mut is_freed = false;
+        for block in blocks.ok_or(Reason::BadReject)? {
+            is_freed |= self.block_rejected(now, key, request.piece, block)?;
+        }
+        if is_freed {
+            self.give_back_untouched(now);
+            self.hungry = true;
+        }
+        Ok(())
+    }
+
+    /// Whether that frees a block, so that it can be asked of others.
+    fn block_rejected(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        piece: u32,
+        block: u32,
+    ) -> Result<bool, Reason> {
         let peer = &mut self.peers[key.slot()];
-        let names =
-            |asked: &super::peer::Asked| (asked.piece, asked.block) == (request.piece, block);
+        let names = |asked: &Asked| asked.is_for(piece, block);
         if let Some(at) = peer.cancelled.iter().position(names) {
             peer.cancelled.remove(at);
-            return Ok(());
+            return Ok(false);
         }
         let Some(at) = peer.asked.iter().position(names) else {
             peer.unasked_count += 1;
@@ -244,7 +259,7 @@ impl Swarm {
             return if is_nuisance {
                 Err(Reason::BadReject)
             } else {
-                Ok(())
+                Ok(false)
             };
         };
         let asked = peer.asked.remove(at).expect("it was just found");
@@ -256,9 +271,7 @@ impl Swarm {
         }
         self.disown(now, key, asked.piece);
         self.release(asked);
-        self.give_back_untouched(now);
-        self.hungry = true;
-        Ok(())
+        Ok(true)
     }
 }
 

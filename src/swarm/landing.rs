@@ -5,11 +5,12 @@
 //! full is written as it is, and the piece is read back when all are.
 
 use std::io;
+use std::ops::Range;
 
 use super::cache::Run;
 use super::links::Reason;
 use super::peer::{Asked, Goes, Incoming, PeerKey};
-use super::pieces::PieceState;
+use super::pieces::{Arriving, PieceState};
 use super::requests::SIDE_BYTES;
 use super::{Output, Swarm};
 use crate::base::{Digest20, PieceBuf, Time, Verdict};
@@ -20,24 +21,72 @@ use crate::wire::peer::BlockRequest;
 pub(super) const UNREQUESTED_MAX: u32 = 256;
 
 impl Swarm {
-    /// The head of a block came: its bytes follow.
+    /// The head of a block came, or of several that were asked for at once: their bytes follow.
     pub fn block_started(
         &mut self,
         now: Time,
         key: PeerKey,
         request: BlockRequest,
     ) -> Result<(), Reason> {
-        let block = self.geometry.block_index(request).ok_or(Reason::BadBlock)?;
-        let Some(peer) = self
-            .peers
-            .get_mut(key.slot())
-            .filter(|p| p.generation == key.generation)
-        else {
+        let blocks = self.geometry.blocks_of(request).ok_or(Reason::BadBlock)?;
+        let Some(peer) = self.peer_mut(key) else {
             return Ok(());
         };
         peer.received_at = now;
         peer.progress_at = now;
-        let names = |asked: &Asked| (asked.piece, asked.block) == (request.piece, block);
+        self.begin_blocks(now, key, request.piece, blocks)
+    }
+
+    /// The first of these blocks comes in, and with it all after it that go where it goes.
+    fn begin_blocks(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        piece: u32,
+        blocks: Range<u32>,
+    ) -> Result<(), Reason> {
+        let (goes, claims) = self.begin_block(now, key, piece, blocks.start)?;
+        let mut end = blocks.start + 1;
+        while goes == Goes::InPlace && end < blocks.end && self.is_awaited(key, piece, end) {
+            self.begin_block(now, key, piece, end)?;
+            end += 1;
+        }
+        let request = self.geometry.stretch(piece, &(blocks.start..end));
+        let all = self.geometry.stretch(piece, &blocks);
+        self.peers[key.slot()].run = Some(piece);
+        self.peers[key.slot()].incoming = Some(Incoming {
+            request,
+            filled: 0,
+            goes,
+            rest: all.len - request.len,
+        });
+        if claims && self.hungry {
+            self.settle(now);
+        }
+        Ok(())
+    }
+
+    /// Whether a block has its place if a peer sends it now.
+    fn is_awaited(&self, key: PeerKey, piece: u32, block: u32) -> bool {
+        let peer = &self.peers[key.slot()];
+        let is_free = |arriving: &Arriving| {
+            let state = &arriving.blocks[block as usize];
+            let is_asked = || peer.asked.iter().any(|asked| asked.is_for(piece, block));
+            !state.landed && state.landing.is_none() && arriving.has_home(block) && is_asked()
+        };
+        self.arriving(piece).is_some_and(is_free)
+    }
+
+    /// Where a block goes that comes in, and whether its piece begins with it.
+    fn begin_block(
+        &mut self,
+        now: Time,
+        key: PeerKey,
+        piece: u32,
+        block: u32,
+    ) -> Result<(Goes, bool), Reason> {
+        let peer = &mut self.peers[key.slot()];
+        let names = |asked: &Asked| asked.is_for(piece, block);
         let asked = peer.asked.iter().find(|asked| names(asked)).copied();
         let expected = asked.is_some() || peer.cancelled.iter().any(names);
         if !expected {
@@ -46,13 +95,13 @@ impl Swarm {
                 return Err(Reason::Unrequested);
             }
         }
-        let first = self.arriving(request.piece).is_some_and(|a| !a.has_begun());
+        let first = self.arriving(piece).is_some_and(|a| !a.has_begun());
         let claims = asked.filter(|_| first);
         if let Some(asked) = claims {
             self.time_answer(now, asked.at);
-            self.claim(now, key, request.piece);
+            self.claim(now, key, piece);
         }
-        let goes = match &mut self.pieces[request.piece as usize] {
+        let goes = match &mut self.pieces[piece as usize] {
             PieceState::Arriving(arriving)
                 if expected && arriving.takes_from(key) && arriving.has_home(block) =>
             {
@@ -67,50 +116,74 @@ impl Swarm {
             }
             _ => Goes::Away,
         };
-        let peer = &mut self.peers[key.slot()];
-        peer.run = Some(request.piece);
-        peer.incoming = Some(Incoming {
-            request,
-            filled: 0,
-            goes,
-        });
-        if claims.is_some() && self.hungry {
-            self.settle(now);
-        }
-        Ok(())
+        Ok((goes, claims.is_some()))
     }
 
-    /// Where the next bytes of the block that is coming in belong; `None` if nobody needs them.
+    /// How many of the bytes that come in next go the same way, to where [`Swarm::landing`] says or nowhere.
+    pub fn landing_len(&self, key: PeerKey) -> usize {
+        let Some(incoming) = self.peer(key).and_then(|peer| peer.incoming) else {
+            return usize::MAX;
+        };
+        let len = self.len_in_place(key, incoming).unwrap_or_else(|| {
+            let block_len = self.geometry.block_len();
+            incoming.request.len.min(block_len)
+        });
+        (len - incoming.filled) as usize
+    }
+
+    /// Bytes of what is coming in, from its first block on, that have their place until the end of a block that another
+    /// peer was quicker with; `None` if it is the first one, or if it goes elsewhere.
+    fn len_in_place(&self, key: PeerKey, incoming: Incoming) -> Option<u32> {
+        let BlockRequest { piece, begin, len } = incoming.request;
+        let arriving = self
+            .arriving(piece)
+            .filter(|_| incoming.goes == Goes::InPlace)?;
+        let blocks = self.geometry.blocks_of(incoming.request)?;
+        let is_ours = |block: &u32| arriving.blocks[*block as usize].landing == Some(key);
+        let end = blocks.clone().find(|block| !is_ours(block));
+        let end = end.unwrap_or(blocks.end);
+        let end = (begin + len).min(end * self.geometry.block_len());
+        (end > begin).then_some(end - begin)
+    }
+
+    /// Where the next bytes of what is coming in belong; `None` if nobody needs them.
     pub fn landing(&mut self, key: PeerKey) -> Option<&mut [u8]> {
-        let peer = self
-            .peers
-            .get_mut(key.slot())
-            .filter(|p| p.generation == key.generation)?;
-        let incoming = peer.incoming?;
-        let BlockRequest { piece, len, .. } = incoming.request;
-        let rest = incoming.filled as usize..len as usize;
+        let incoming = self.peer(key)?.incoming?;
+        let BlockRequest { piece, begin, len } = incoming.request;
         match incoming.goes {
             Goes::Away => None,
             Goes::Aside => {
-                if peer.side.is_empty() {
-                    peer.side = vec![0; SIDE_BYTES].into();
+                let side = &mut self.peers[key.slot()].side;
+                if side.is_empty() {
+                    *side = vec![0; SIDE_BYTES].into();
                 }
-                Some(&mut peer.side[rest])
+                Some(&mut side[incoming.filled as usize..len as usize])
             }
             Goes::InPlace => {
+                let len = self.len_in_place(key, incoming)?;
                 let PieceState::Arriving(arriving) = &mut self.pieces[piece as usize] else {
                     return None;
                 };
-                let index = self.geometry.block_index(incoming.request)?;
-                if arriving.blocks[index as usize].landing != Some(key) {
-                    return None;
-                }
-                arriving.place(incoming.request)?.get_mut(rest)
+                let request = BlockRequest { piece, begin, len };
+                arriving.place(request)?.get_mut(incoming.filled as usize..)
             }
         }
     }
 
-    /// `count` more bytes of the block that is coming in were put where they belong, or dropped if nobody needs them.
+    /// Bytes of what is coming in that were read elsewhere are put where they belong.
+    pub fn land_copy(&mut self, now: Time, key: PeerKey, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (part, rest) = bytes.split_at(bytes.len().min(self.landing_len(key)));
+            if let Some(place) = self.landing(key) {
+                place[..part.len()].copy_from_slice(part);
+            }
+            self.landed(now, key, part.len());
+            bytes = rest;
+        }
+    }
+
+    /// `count` more bytes of what is coming in, at most [`Swarm::landing_len`], were put where they belong, or dropped if
+    /// nobody needs them.
     pub fn landed(&mut self, now: Time, key: PeerKey, count: usize) {
         let Some(peer) = self.peer_mut(key) else {
             return;
@@ -124,22 +197,31 @@ impl Swarm {
         let account = peer.account;
         self.counts.down_bytes += count as u64;
         self.ledger.account_mut(account).down_bytes += count as u64;
+        while self.has_whole_block(key) {
+            self.block_ended(now, key);
+        }
     }
 
-    /// The last byte of the block that is coming in was put where it belongs.
-    pub fn block_ended(&mut self, now: Time, key: PeerKey) {
-        let Some(peer) = self.peer_mut(key) else {
+    fn has_whole_block(&self, key: PeerKey) -> bool {
+        let incoming = self.peer(key).and_then(|peer| peer.incoming);
+        incoming.is_some_and(|incoming| {
+            incoming.filled >= incoming.request.len.min(self.geometry.block_len())
+        })
+    }
+
+    /// The last byte of a block was put where it belongs; the rest of what is coming in follows it.
+    fn block_ended(&mut self, now: Time, key: PeerKey) {
+        let Some(all) = self.peers[key.slot()].incoming.take() else {
             return;
         };
-        let Some(incoming) = peer.incoming.take() else {
-            return;
+        let piece = all.request.piece;
+        let blocks = self.geometry.blocks_of(all.request);
+        let blocks = blocks.expect("it was checked when it started");
+        let block = blocks.start;
+        let incoming = Incoming {
+            request: self.geometry.block(piece, block),
+            ..all
         };
-        debug_assert_eq!(incoming.filled, incoming.request.len);
-        let block = self
-            .geometry
-            .block_index(incoming.request)
-            .expect("it was checked when it started");
-        let piece = incoming.request.piece;
         let was_asked = self.answer(key, piece, block);
         if self.settle_block(now, key, incoming, block) {
             self.peers[key.slot()].is_snubbed = false;
@@ -157,12 +239,37 @@ impl Swarm {
             if arriving.blocks[block as usize].landed && arriving.blocks[block as usize].asked > 0 {
                 self.cancel_others(now, key, piece, block);
             }
-            if self
-                .arriving(piece)
-                .is_some_and(super::pieces::Arriving::is_ready)
-            {
+            if self.arriving(piece).is_some_and(Arriving::is_ready) {
                 self.check_piece(piece);
             }
+        }
+        self.go_on(now, key, all, block + 1..blocks.end);
+    }
+
+    /// What follows a block that has ended: more blocks that go where it went, others of the same message, or nothing.
+    fn go_on(&mut self, now: Time, key: PeerKey, all: Incoming, blocks: Range<u32>) {
+        let piece = all.request.piece;
+        if !blocks.is_empty() {
+            let request = self.geometry.stretch(piece, &blocks);
+            self.peers[key.slot()].incoming = Some(Incoming {
+                request,
+                filled: all.filled - (all.request.len - request.len),
+                ..all
+            });
+            return;
+        }
+        if all.rest > 0 {
+            let rest = BlockRequest {
+                begin: all.request.end() as u32,
+                len: all.rest,
+                ..all.request
+            };
+            let blocks = self.geometry.blocks_of(rest);
+            let blocks = blocks.expect("it was checked when it started");
+            if let Err(reason) = self.begin_blocks(now, key, piece, blocks) {
+                self.disconnect(key, reason);
+            }
+            return;
         }
         self.fill(now, key);
         self.end_of_task(now, key);
@@ -171,7 +278,7 @@ impl Swarm {
         }
     }
 
-    /// The simulator's arrival of a whole block.
+    /// The simulator's arrival of a whole block, or of several that were asked for at once.
     pub(super) fn block_landed(
         &mut self,
         now: Time,
@@ -180,22 +287,34 @@ impl Swarm {
         spoilt: bool,
     ) -> Result<(), Reason> {
         let incoming = self.peer(key).and_then(|p| p.incoming);
-        if incoming.is_none_or(|incoming| incoming.request != request) {
+        if incoming.is_none_or(|incoming| incoming.request.begin != request.begin) {
             self.block_started(now, key, request)?;
         }
-        let incoming = self.peer(key).and_then(|p| p.incoming);
-        if incoming.is_some_and(|incoming| self.is_of_use(key, incoming)) {
-            self.with_arriving(request.piece, |arriving| arriving.mark(request, spoilt));
+        let mut left = request.len;
+        while left > 0
+            && let Some(incoming) = self.peer(key).and_then(|p| p.incoming)
+        {
+            let part = incoming.request;
+            for block in self.geometry.blocks_of(part).ok_or(Reason::BadBlock)? {
+                let block = self.geometry.block(part.piece, block);
+                let incoming = Incoming {
+                    request: block,
+                    ..incoming
+                };
+                if self.is_of_use(key, incoming) {
+                    self.with_arriving(part.piece, |arriving| arriving.mark(block, spoilt));
+                }
+            }
+            left -= part.len;
+            self.landed(now, key, part.len as usize);
         }
-        self.landed(now, key, request.len as usize);
-        self.block_ended(now, key);
         Ok(())
     }
 
     /// Strikes a block off the list of what a peer owes; says whether it was still asked for.
     fn answer(&mut self, key: PeerKey, piece: u32, block: u32) -> bool {
         let peer = &mut self.peers[key.slot()];
-        let names = |asked: &Asked| (asked.piece, asked.block) == (piece, block);
+        let names = |asked: &Asked| asked.is_for(piece, block);
         if let Some(at) = peer.asked.iter().position(names) {
             peer.asked.remove(at);
             return true;
@@ -255,14 +374,14 @@ impl Swarm {
         let Some(incoming) = self.peers[key.slot()].incoming.take() else {
             return;
         };
-        let Some(block) = self.geometry.block_index(incoming.request) else {
+        let Some(blocks) = self.geometry.blocks_of(incoming.request) else {
             return;
         };
         if incoming.goes == Goes::InPlace && self.arriving(incoming.request.piece).is_some() {
             self.with_arriving(incoming.request.piece, |arriving| {
-                let state = &mut arriving.blocks[block as usize];
-                if state.landing == Some(key) {
-                    state.landing = None;
+                for block in blocks {
+                    let state = &mut arriving.blocks[block as usize];
+                    state.landing.take_if(|landing| *landing == key);
                 }
             });
         }
@@ -292,7 +411,7 @@ impl Swarm {
             }
             _ => unreachable!("no run of piece {piece} was being written"),
         }
-        let is_ready = self.arriving(piece).map(super::pieces::Arriving::is_ready);
+        let is_ready = self.arriving(piece).map(Arriving::is_ready);
         match (result, is_ready) {
             (Ok(()), Some(true)) => self.check_piece(piece),
             (Ok(()), _) => {}

@@ -368,6 +368,9 @@ impl Swarm {
         if let Some(requests_max) = said.requests_max {
             peer.requests_max = (requests_max as usize).max(1);
         }
+        if let Some(bytes) = said.request_bytes_max {
+            peer.request_bytes_max = bytes;
+        }
         if let Some(wanted) = said.wants_exchange {
             peer.exchange.is_wanted = wanted;
         }

@@ -46,6 +46,8 @@ pub struct Hello {
 pub struct Said {
     /// Requests that it takes at a time (`reqq`).
     pub requests_max: Option<u32>,
+    /// The longest request that it serves, in bytes (`sh_block`).
+    pub request_bytes_max: Option<u32>,
     /// Where it listens (`p`).
     pub port: Option<u16>,
     /// It will not download (BEP 21).
@@ -62,12 +64,24 @@ pub(super) struct Asked {
     pub at: Time,
 }
 
-/// The block whose bytes are coming in on a link.
+impl Asked {
+    /// Whether it asks for this block.
+    pub(super) fn is_for(&self, piece: u32, block: u32) -> bool {
+        (self.piece, self.block) == (piece, block)
+    }
+}
+
+/// What is coming in on a link.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Incoming {
+    /// The blocks at hand, which have the same fate; the first is that whose bytes are coming in.
     pub request: BlockRequest,
+    /// Bytes that came of them.
     pub filled: u32,
+    /// Where they go.
     pub goes: Goes,
+    /// Bytes of blocks that follow in the same message.
+    pub rest: u32,
 }
 
 /// Where the bytes of an incoming block go.
@@ -143,6 +157,8 @@ pub(super) struct Peer {
 
     /// Requests it takes at a time (`reqq` of BEP 10).
     pub requests_max: usize,
+    /// The longest request that it serves (`sh_block`); 0 if it said nothing of it, and serves blocks.
+    pub request_bytes_max: u32,
     pub asked: VecDeque<Asked>,
     /// Requests that were taken back, and when; they may still be answered.
     pub cancelled: VecDeque<Asked>,
@@ -209,6 +225,7 @@ impl Peer {
             gave: Gave::default(),
             favoured_until: Time::ZERO,
             requests_max: 250,
+            request_bytes_max: 0,
             asked: VecDeque::new(),
             cancelled: VecDeque::new(),
             current: None,

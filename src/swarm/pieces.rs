@@ -155,6 +155,11 @@ impl Arriving {
         self.unasked_count == self.blocks.len() as u32 && !self.blocks.iter().any(comes_in)
     }
 
+    /// Whether `block` is neither here nor asked for.
+    pub(super) fn is_unasked(&self, block: u32) -> bool {
+        self.blocks[block as usize].is_unasked()
+    }
+
     /// The first block that is neither here nor asked for.
     pub(super) fn next_unasked(&self) -> Option<u32> {
         if self.unasked_count == 0 {

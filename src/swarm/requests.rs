@@ -3,6 +3,8 @@
 //! A piece is the task of one peer, so that its sender is known if it is wrong. Others help only when no piece is
 //! left to begin, or when no buffer is.
 
+use std::ops::Range;
+
 use super::notes::Why;
 use super::peer::{Asked, PeerKey};
 use super::pieces::{Arriving, BlockState, PieceState, Store};
@@ -50,26 +52,30 @@ impl Swarm {
             let Some((piece, block)) = self.next_block(now, key) else {
                 return;
             };
-            self.ask(now, key, piece, block);
+            let blocks = self.stretch(key, piece, block);
+            self.ask(now, key, piece, blocks);
         }
     }
 
-    fn ask(&mut self, now: Time, key: PeerKey, piece: u32, block: u32) {
-        self.with_arriving(piece, |arriving| arriving.ask(block));
+    fn ask(&mut self, now: Time, key: PeerKey, piece: u32, blocks: Range<u32>) {
         let peer = &mut self.peers[key.slot()];
         if peer.asked.is_empty() {
             peer.progress_at = now;
             self.deadlines
                 .bring_forward(timers::SWEEP, now + peer.stall_time());
         }
-        peer.asked.push_back(Asked {
-            piece,
-            block,
-            at: now,
-        });
-        self.share.asked(now);
-        self.note_asked(key, piece, block);
-        self.send(key, Message::Request(self.geometry.block(piece, block)));
+        let request = self.geometry.stretch(piece, &blocks);
+        for block in blocks {
+            self.with_arriving(piece, |arriving| arriving.ask(block));
+            self.peers[key.slot()].asked.push_back(Asked {
+                piece,
+                block,
+                at: now,
+            });
+            self.share.asked(now);
+            self.note_asked(key, piece, block);
+        }
+        self.send(key, Message::Request(request));
     }
 
     /// Changes an arriving piece and keeps the total of unasked blocks.

@@ -9,7 +9,7 @@ use super::links::Reason;
 use super::peer::PeerKey;
 use super::{Output, Swarm, timers};
 use crate::base::{PieceBuf, Time};
-use crate::wire::peer::{BLOCK_LEN, BlockRequest, Message};
+use crate::wire::peer::{BlockRequest, Message};
 
 /// A block to send: its head, and where its bytes are.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub struct Upload {
     pub range: Range<u32>,
 }
 
-/// How far ahead of the block that is sent its successors are read, in blocks: two runs.
-const READ_AHEAD_BLOCKS: usize = 2 * (RUN_BYTES / BLOCK_LEN) as usize;
+/// How far ahead of the block that is sent its successors are read: two runs.
+const READ_AHEAD_BYTES: u32 = 2 * RUN_BYTES;
 /// How soon it is tried again when there was no room in the cache, or no buffer in the pool: what holds them may be
 /// another swarm's, or queued on a conn, and nobody tells when it is given back.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -93,8 +93,12 @@ impl Swarm {
     }
 
     fn read_ahead(&mut self, key: PeerKey, place: usize) {
-        for ahead in [READ_AHEAD_BLOCKS / 2, READ_AHEAD_BLOCKS] {
-            let Some(&request) = self.peers[key.slot()].requests.get(place + ahead) else {
+        for ahead in [READ_AHEAD_BYTES / 2, READ_AHEAD_BYTES] {
+            let requests = &self.peers[key.slot()].requests;
+            let Some(next) = requests.get(place) else {
+                return;
+            };
+            let Some(&request) = requests.get(place + (ahead / next.len) as usize) else {
                 return;
             };
             self.preload(request);

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use super::WireError;
 use super::bencode::{Dictionary, Limits, decode_prefix, put_dictionary};
 use super::metainfo::INFO_BYTES_MAX;
-use super::peer::Message;
+use super::peer::{BLOCK_LEN, Message};
+use super::peer_decoder::BLOCK_BYTES_MAX;
 
 /// The id of the extension handshake among extended messages.
 pub const EXTENDED_HANDSHAKE: u8 = 0;
@@ -69,6 +70,9 @@ pub struct ExtendedHandshake {
     pub port: Option<u16>,
     /// The receiver's address as the sender sees it (`yourip`).
     pub your_ip: Option<IpAddr>,
+    /// The longest request that the sender serves, in bytes (`sh_block`, our own): a power of two from [`BLOCK_LEN`] to
+    /// [`BLOCK_BYTES_MAX`]. Without it that is one block.
+    pub request_bytes_max: Option<u32>,
     /// Whether the sender wants nothing (`upload_only`, BEP 21).
     pub upload_only: Option<bool>,
     /// The length of the info dictionary in bytes (`metadata_size`, BEP 9); 1 to [`INFO_BYTES_MAX`].
@@ -95,6 +99,7 @@ impl ExtendedHandshake {
             int(b"metadata_size", self.metadata_size);
             int(b"p", self.port.map(u32::from));
             int(b"reqq", self.reqq);
+            int(b"sh_block", self.request_bytes_max);
             int(b"upload_only", self.upload_only.map(u32::from));
             if let Some(version) = &self.version {
                 entries.bytes(b"v", version.as_bytes());
@@ -134,6 +139,7 @@ impl ExtendedHandshake {
                 }
                 b"p" => handshake.port = int.and_then(listening_port),
                 b"reqq" => handshake.reqq = int.and_then(|reqq| reqq.try_into().ok()),
+                b"sh_block" => handshake.request_bytes_max = int.and_then(request_bytes_max),
                 b"upload_only" => handshake.upload_only = int.map(|flag| flag != 0),
                 b"v" => handshake.version = value.as_bytes().map(version),
                 b"yourip" => handshake.your_ip = value.as_bytes().and_then(address),
@@ -154,6 +160,12 @@ fn messages(dictionary: Option<Dictionary<'_>>) -> Vec<(Extension, u8)> {
 
 fn listening_port(value: i64) -> Option<u16> {
     value.try_into().ok().filter(|port| *port > 0)
+}
+
+fn request_bytes_max(value: i64) -> Option<u32> {
+    let bytes: u32 = value.try_into().ok()?;
+    let is_valid = bytes.is_power_of_two() && (BLOCK_LEN..=BLOCK_BYTES_MAX).contains(&bytes);
+    is_valid.then_some(bytes)
 }
 
 fn version(bytes: &[u8]) -> String {
@@ -179,6 +191,11 @@ mod tests {
             b"d1:m3:xyz13:metadata_sizei33554433e1:pi65536e4:reqqi-1e1:vi1e6:yourip3:abce";
         let decoded = ExtendedHandshake::decode(payload);
         assert_eq!(decoded, Ok(ExtendedHandshake::default()));
+        for bytes in ["-1", "0", "8192", "16385", "49152", "2097152", "4295032832"] {
+            let payload = format!("d8:sh_blocki{bytes}ee");
+            let decoded = ExtendedHandshake::decode(payload.as_bytes());
+            assert_eq!(decoded, Ok(ExtendedHandshake::default()));
+        }
         let payload = b"d1:md6:ut_pexi256e11:ut_metadatai-1e11:lt_donthavei0ee1:pi0eetrailing";
         let expected = ExtendedHandshake {
             messages: vec![(Extension::DontHave, 0)],
@@ -219,6 +236,7 @@ mod tests {
             version: Some("Shoal 0.1".into()),
             port: Some(6881),
             your_ip: Some("2001:db8::1".parse().expect("an address")),
+            request_bytes_max: Some(BLOCK_BYTES_MAX),
             upload_only: Some(true),
             metadata_size: Some(INFO_BYTES_MAX as u32),
             messages: vec![(Extension::DontHave, 7), (Extension::PeerExchange, 255)],

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use shoal::base::{InfoHash, PeerId};
+use shoal::wire::extension::ExtendedHandshake;
 use shoal::wire::native::{
     Bitmap, ErrorCode, FrameDecoder, Hello, Join, Member, Push, Reply, Request, Role, WANT_MAX,
 };
@@ -267,6 +268,8 @@ type Script = dyn Fn(BlockRequest) -> Answer + Send + Sync;
 struct Shared {
     content: Arc<Content>,
     script: Box<Script>,
+    /// Says that it serves requests that are so long, in bytes.
+    request_bytes_max: Option<u32>,
     id: PeerId,
     requests: AtomicUsize,
     links: Mutex<Vec<TcpStream>>,
@@ -286,6 +289,16 @@ impl Seeder {
         content: &Arc<Content>,
         script: impl Fn(BlockRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_long(tracker, content, None, script)
+    }
+
+    /// The same, of one that says how long requests may be.
+    pub(crate) fn start_long(
+        tracker: &str,
+        content: &Arc<Content>,
+        request_bytes_max: Option<u32>,
+        script: impl Fn(BlockRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let addr = listener.local_addr().expect("it is bound");
         let mut native = Native::connect(tracker, &[addr]);
@@ -294,6 +307,7 @@ impl Seeder {
         let shared = Arc::new(Shared {
             content: content.clone(),
             script: Box::new(script),
+            request_bytes_max,
             id: native.id,
             requests: AtomicUsize::new(0),
             links: Mutex::default(),
@@ -341,6 +355,15 @@ fn serve(shared: &Shared, stream: TcpStream) {
     let mut link = Link::over(stream, content);
     link.greet(content, shared.id);
     link.send(&Message::HaveAll);
+    if shared.request_bytes_max.is_some() {
+        let mut out = Vec::new();
+        let handshake = ExtendedHandshake {
+            request_bytes_max: shared.request_bytes_max,
+            ..ExtendedHandshake::default()
+        };
+        handshake.encode(&mut out);
+        link.write(&out);
+    }
     link.send(&Message::Unchoke);
     loop {
         let request = match link.next() {

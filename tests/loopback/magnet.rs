@@ -167,9 +167,9 @@ fn folder(world: &World, name: &str, files: usize) {
 }
 
 /// Shares it, and says where, and what it is.
-fn shared(world: &World, name: &str) -> (Running, Metainfo, SocketAddr) {
+pub(crate) fn shared(world: &World, name: &str, args: &[&str]) -> (Running, Metainfo, SocketAddr) {
     let torrent = format!("{name}.torrent");
-    let share = world.share(&[name, "--torrent", &torrent]);
+    let share = world.share(&[&[name, "--torrent", &torrent], args].concat());
     let bytes = fs::read(world.path(&torrent)).expect("it was written");
     let meta = Metainfo::from_torrent(&bytes).expect("a torrent");
     let content = Content {
@@ -203,7 +203,7 @@ fn start_get(world: &World, whats: &[&str], more: &[&str]) -> Running {
 fn a_magnet_link_that_names_a_peer_is_enough() {
     let world = World::new();
     folder(&world, "folder", 800);
-    let (share, meta, addr) = shared(&world, "folder");
+    let (share, meta, addr) = shared(&world, "folder", &[]);
     assert!(meta.info().len() > 65_536, "several pieces");
     let link = magnet(meta.info_hash(), &[addr]);
     let got = start_get(&world, &[&link], &[]).end().exits(0);
@@ -216,7 +216,7 @@ fn a_magnet_link_that_names_a_peer_is_enough() {
 fn a_magnet_link_is_known_to_the_native_tracker_too() {
     let world = World::new();
     folder(&world, "folder", 3);
-    let (share, meta, _) = shared(&world, "folder");
+    let (share, meta, _) = shared(&world, "folder", &[]);
     world
         .get(&[&magnet(meta.info_hash(), &[]), "-o", &world.folder("got")])
         .exits(0);
@@ -228,7 +228,7 @@ fn a_magnet_link_is_known_to_the_native_tracker_too() {
 fn a_tracker_over_http_leads_to_the_info_dictionary() {
     let world = World::new();
     folder(&world, "folder", 3);
-    let (share, meta, _) = shared(&world, "folder");
+    let (share, meta, _) = shared(&world, "folder", &[]);
     let link = magnet(meta.info_hash(), &[]);
     let link = format!("{link}&tr=http%3A%2F%2F{}%2Fannounce", world.tracker.addr);
     start_get(&world, &[&link], &[]).end().exits(0);
@@ -240,7 +240,7 @@ fn a_tracker_over_http_leads_to_the_info_dictionary() {
 fn hostile_sources_beside_an_honest_one_change_nothing() {
     let world = World::new();
     folder(&world, "folder", 800);
-    let (share, meta, addr) = shared(&world, "folder");
+    let (share, meta, addr) = shared(&world, "folder", &[]);
     let hostile = [
         Manner::WrongSize,
         Manner::Huge,
@@ -269,7 +269,7 @@ fn hostile_sources_beside_an_honest_one_change_nothing() {
 fn an_honest_source_without_content_helps_one_with_it() {
     let world = World::new();
     folder(&world, "folder", 800);
-    let (share, meta, addr) = shared(&world, "folder");
+    let (share, meta, addr) = shared(&world, "folder", &[]);
     let source = Source::start(meta.info(), meta.info_hash(), Manner::Honest);
     let link = magnet(meta.info_hash(), &[source.addr, addr]);
     start_get(&world, &[&link], &[]).end().exits(0);
@@ -335,9 +335,9 @@ fn names_files_and_links_go_together() {
     for name in ["one", "two", "three"] {
         folder(&world, name, 5);
     }
-    let (one, ..) = shared(&world, "one");
-    let (two, ..) = shared(&world, "two");
-    let (three, meta, _) = shared(&world, "three");
+    let (one, ..) = shared(&world, "one", &[]);
+    let (two, ..) = shared(&world, "two", &[]);
+    let (three, meta, _) = shared(&world, "three", &[]);
     let to = world.folder("got");
     let link = magnet(meta.info_hash(), &[]);
     world
@@ -375,7 +375,7 @@ fn a_torrent_of_somebody_else_is_not_registered_by_fetching_it() {
 fn a_seed_answers_what_it_is_asked_and_rejects_what_does_not_exist() {
     let world = World::new();
     folder(&world, "folder", 800);
-    let (share, meta, addr) = shared(&world, "folder");
+    let (share, meta, addr) = shared(&world, "folder", &[]);
     let mut stream = TcpStream::connect(addr).expect("it listens");
     let mut out = Vec::new();
     Handshake::new(meta.info_hash(), PeerId([3; 20])).encode(&mut out);

@@ -23,5 +23,6 @@ mod policy;
 mod staying;
 #[path = "../common/storm.rs"]
 mod storm;
+mod stretch;
 mod trackers;
 mod utp;

@@ -88,6 +88,7 @@ fn extended_handshake(content: &Content) -> ExtendedHandshake {
         version: Some("garbage 1".to_owned()),
         port: Some(1),
         your_ip: Some([127, 0, 0, 1].into()),
+        request_bytes_max: Some(1 << 20),
         upload_only: Some(false),
         metadata_size: Some(content.meta.info().len() as u32),
         messages: Extension::ALL

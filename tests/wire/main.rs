@@ -328,6 +328,7 @@ fn extension_messages_of_the_vectors_are_understood() {
         version: Some("xx 0.1.0".into()),
         port: Some(6881),
         your_ip: Some([10, 0, 0, 7].into()),
+        request_bytes_max: None,
         upload_only: Some(false),
         metadata_size: Some(146),
         messages: vec![

@@ -17,10 +17,36 @@ struct Remote {
     fast: bool,
     lies: bool,
     chokes: bool,
+    /// It serves long requests, and is fast enough to be sent some.
+    serves_long: bool,
     /// What we asked of it.
     queue: VecDeque<BlockRequest>,
     /// The block that it is sending, what it has sent of it, and whether those bytes are wrong.
     sending: Option<(BlockRequest, u32, bool)>,
+}
+
+impl Remote {
+    /// Takes a block out of what we asked of it; whether it was there.
+    fn cancel(&mut self, block: BlockRequest) -> bool {
+        let holds = |queued: &BlockRequest| {
+            let (begin, end) = (u64::from(block.begin), block.end());
+            queued.piece == block.piece && u64::from(queued.begin) <= begin && end <= queued.end()
+        };
+        let Some(at) = self.queue.iter().position(holds) else {
+            return false;
+        };
+        let whole = self.queue.remove(at).expect("it was just seen");
+        let blocks = (whole.begin..whole.end() as u32).step_by(BLOCK_LEN as usize);
+        for begin in blocks.filter(|&begin| begin != block.begin) {
+            let len = BLOCK_LEN.min(whole.end() as u32 - begin);
+            self.queue.push_back(BlockRequest {
+                begin,
+                len,
+                ..whole
+            });
+        }
+        true
+    }
 }
 
 struct World {
@@ -95,14 +121,8 @@ impl World {
                     self.rig.receive(peer, Message::Reject(request));
                 }
                 Message::Request(request) if !remote.chokes => remote.queue.push_back(request),
-                Message::Cancel(request) => {
-                    let at = remote.queue.iter().position(|&queued| queued == request);
-                    if let Some(at) = at {
-                        remote.queue.remove(at);
-                        if remote.fast {
-                            self.rig.receive(peer, Message::Reject(request));
-                        }
-                    }
+                Message::Cancel(request) if remote.cancel(request) && remote.fast => {
+                    self.rig.receive(peer, Message::Reject(request));
                 }
                 _ => {}
             }
@@ -146,9 +166,19 @@ impl World {
             fast,
             lies,
             chokes: true,
+            serves_long: false,
             queue,
             sending,
         });
+        if self.one_in(2) {
+            let said = Said {
+                request_bytes_max: Some(REQUEST_BYTES_MAX >> self.rng.below(3)),
+                ..Said::default()
+            };
+            self.rig.input(Input::Extended { peer: key, said });
+            let remote = self.remotes.last_mut();
+            remote.expect("it was just added").serves_long = true;
+        }
         if !self.one_in(4) {
             self.choke(self.remotes.len() - 1, false);
         }
@@ -183,17 +213,21 @@ impl World {
             assert_eq!(started, Ok(()));
         }
         let (request, sent, wrong) = remote.sending.take().expect("it was just seen to");
+        if remote.serves_long {
+            self.rig.be_fast(key);
+        }
         let count = ((request.len - sent) as usize).min(1 + self.rng.below(bytes_max));
+        let count = count.min(self.rig.swarm.landing_len(key));
         if let Some(place) = self.rig.swarm.landing(key) {
-            assert_eq!(place.len(), (request.len - sent) as usize);
-            place[..count].fill(if wrong { 0xee } else { byte_of(request) });
+            for (begin, byte) in (request.begin + sent..).zip(&mut place[..count]) {
+                let block = BlockRequest { begin, ..request };
+                *byte = if wrong { 0xee } else { byte_of(block) };
+            }
         }
         self.rig.swarm.landed(now, key, count);
         let sent = sent + count as u32;
         if sent < request.len {
             remote.sending = Some((request, sent, wrong));
-        } else {
-            self.rig.swarm.block_ended(now, key);
         }
         self.rig.drain();
     }
@@ -292,12 +326,21 @@ impl World {
     fn download(&mut self, at: usize) {
         let (key, now) = (self.remotes[at].key, self.rig.now);
         let piece = self.rng.below(self.pieces as usize) as u32;
-        let request = self.rig.swarm.geometry().block(piece, 0);
+        let geometry = *self.rig.swarm.geometry();
+        let mut request = geometry.block(piece, 0);
+        if self.remotes[at].serves_long && self.one_in(2) {
+            let blocks = geometry
+                .block_count(piece)
+                .min(REQUEST_BYTES_MAX / BLOCK_LEN);
+            request = geometry.stretch(piece, &(0..blocks));
+        }
         let may_ask = self.remotes[at].fast;
         match self.rng.below(8) {
             0 => self.rig.receive(key, Message::Interested),
             1 => self.rig.receive(key, Message::NotInterested),
-            2 => self.rig.receive(key, Message::Cancel(request)),
+            2 => self
+                .rig
+                .receive(key, Message::Cancel(geometry.block(piece, 0))),
             3 | 4 if may_ask => self.rig.receive(key, Message::Request(request)),
             5 => self.uploads.clear(),
             _ => {

@@ -271,7 +271,6 @@ fn finish_rest(rig: &mut Rig, (peer, filled, byte): (PeerKey, u32, u8)) {
         place.fill(byte);
     }
     rig.swarm.landed(rig.now, peer, rest);
-    rig.swarm.block_ended(rig.now, peer);
     rig.drain();
 }
 

@@ -13,6 +13,7 @@ mod refusals;
 mod rescue;
 mod sequence;
 mod serving;
+mod stretch;
 mod suspects;
 
 use super::*;
@@ -145,6 +146,23 @@ impl Rig {
             greeted_at: self.now,
         };
         self.try_link(hello).expect("it is welcome")
+    }
+
+    /// A peer serves long requests.
+    fn agree(&mut self, peer: PeerKey) {
+        let said = Said {
+            request_bytes_max: Some(REQUEST_BYTES_MAX),
+            ..Said::default()
+        };
+        self.input(Input::Extended { peer, said });
+    }
+
+    /// A peer sent a lot in the last moment.
+    fn be_fast(&mut self, peer: PeerKey) {
+        let mut down = crate::base::Rate::default();
+        down.add(Time::from_nanos(1), 1 << 30);
+        down.roll(self.now);
+        self.swarm.peers[peer.slot()].down = down;
     }
 
     /// Peer `number` has everything, and serves us.

@@ -178,7 +178,6 @@ fn skips_a_block_nobody_asked_for_and_drops_who_keeps_sending_them() {
         assert_eq!(started, Ok(()));
         assert!(rig.swarm.landing(peer).is_none(), "nobody needs its bytes");
         rig.swarm.landed(rig.now, peer, BLOCK_LEN as usize);
-        rig.swarm.block_ended(rig.now, peer);
         rig.drain();
         let wasted = rig.swarm.counts().wasted_bytes;
         assert_eq!(wasted, count * u64::from(BLOCK_LEN));

@@ -125,6 +125,7 @@ pub fn extension_samples() -> Vec<Vec<u8>> {
         version: Some("Shoal 0.1".into()),
         port: Some(6881),
         your_ip: Some("2001:db8::1".parse().expect("an address")),
+        request_bytes_max: Some(1 << 17),
         upload_only: Some(true),
         metadata_size: Some(INFO_BYTES_MAX as u32),
         messages: vec![(Extension::DontHave, 7), (Extension::PeerExchange, 255)],

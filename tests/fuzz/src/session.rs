@@ -296,13 +296,8 @@ impl World {
                     let request = BlockRequest { piece, begin, len };
                     is_gone = swarm.block_started(now, key, request).is_err();
                 }
-                Ok(Some(Event::Payload(payload))) => {
-                    if let Some(place) = swarm.landing(key) {
-                        place[..payload.len()].copy_from_slice(payload);
-                    }
-                    swarm.landed(now, key, payload.len());
-                }
-                Ok(Some(Event::PieceEnd)) => swarm.block_ended(now, key),
+                Ok(Some(Event::Payload(payload))) => swarm.land_copy(now, key, payload),
+                Ok(Some(Event::PieceEnd)) => {}
                 Ok(Some(Event::Handshake(_))) => unreachable!("it was said before"),
                 Err(_) => is_gone = true,
             }
@@ -426,6 +421,7 @@ fn extended(now: Time, swarm: &mut Swarm, peer: PeerKey, id: u8, payload: &[u8])
         let exchange_id = theirs.id_of(Extension::PeerExchange);
         let said = Said {
             requests_max: theirs.reqq,
+            request_bytes_max: theirs.request_bytes_max,
             port: theirs.port,
             is_upload_only: theirs.upload_only,
             wants_exchange: exchange_id.map(|id| id != 0),
