@@ -151,7 +151,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Two who give nothing among those who give, with tit for tat and without; and who gives alone.
+    /// Two who give nothing among those who give, with tit for tat and without; and who gives alone. Who is complete leaves.
     fn riders(&self) {
         let givers = self.getters;
         let mut found: [Vec<[f64; 2]>; 2] = Default::default();
@@ -185,6 +185,7 @@ impl Bench<'_> {
     fn ride(&self, policy: &'static str, riders: usize) -> Found {
         let mut plan = Plan {
             policy: Some(policy),
+            leaves: true,
             sharer_up: GIVER_UP,
             getter_ups: vec![GIVER_UP; self.getters],
             ..Plan::default()

@@ -47,6 +47,8 @@ pub(crate) struct Plan<'a> {
     /// Somebody else shares it as well, in whose copy every so many pieces one is wrong.
     pub(crate) lies: Option<usize>,
     pub(crate) killed: Killed,
+    /// Getters leave when they have everything.
+    pub(crate) leaves: bool,
     /// How long everything is under way, both ways, where that is simulated.
     pub(crate) delay: Option<Duration>,
     /// The machines: of the tracker, the sharer, and each getter.
@@ -323,7 +325,8 @@ impl<'a> Stage<'a> {
 
     fn start_getter(&self, tracker: &str, index: usize) -> Program {
         let mut command = self.command(tracker, "get", self.plan.getter_ups[index]);
-        command.args([Place::NAME, "--seed", "forever", "-o"]);
+        let stays = if self.plan.leaves { "none" } else { "forever" };
+        command.args([Place::NAME, "--seed", stays, "-o"]);
         command.arg(self.copy(index));
         self.start_peer(index + 2, command)
     }

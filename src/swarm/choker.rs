@@ -72,7 +72,8 @@ impl Swarm {
         self.peers.iter().any(|(_, peer)| is_waiting(peer))
     }
 
-    /// Interested peers that are choked and may be unchoked now, those who wait longest first.
+    /// Interested peers that are choked and may be unchoked now, those who wait longest first; at the end those who keep what
+    /// they get.
     pub(super) fn waiting(&self, now: Time) -> Vec<PeerKey> {
         let mut waiting: Vec<PeerKey> = self
             .keys()
@@ -81,7 +82,10 @@ impl Swarm {
                 peer.is_interested && peer.am_choking && peer.choke_kept_until <= now
             })
             .collect();
-        waiting.sort_by_key(|key| (self.peers[key.slot()].waiting_since, *key));
+        waiting.sort_by_cached_key(|key| {
+            let since = self.peers[key.slot()].waiting_since;
+            (self.is_keeper(now, *key), since, *key)
+        });
         waiting
     }
 
@@ -151,6 +155,7 @@ impl Swarm {
     /// Passes slots on: first those that nobody uses, then those that were held longest, for `slot_time` at least.
     pub(super) fn take_turns(&mut self, now: Time, slot_time: Duration) {
         for waiter in self.waiting(now) {
+            let is_keeper = self.is_keeper(now, waiter);
             let holder = self
                 .keys()
                 .filter(|key| {
@@ -164,6 +169,7 @@ impl Swarm {
                         && peer.choke_kept_until <= now
                         && now.since(peer.choke_changed_at) >= time
                         && !self.is_to_finish(now, *key)
+                        && (!is_keeper || !peer.is_interested || self.is_keeper(now, *key))
                 })
                 .max_by_key(|key| {
                     let peer = &self.peers[key.slot()];

@@ -6,7 +6,8 @@
 //! (Cohen's anti-snubbing); what such peers leave free goes to further trials. Those are tried first who owe us least, and
 //! of two, the one that has more of what we lack: who never gives has little. Debtors, who took a piece and gave hardly
 //! anything, have one slot at most between them, even if others are free, and are sent only what nobody else asks for: our
-//! uplink is what others give for. When we have everything nobody gives us anything, and the slots go round among all.
+//! uplink is what others give for. When we have everything nobody gives us anything, and the slots go round among all; but
+//! whoever keeps to itself what it got of us comes after those from whom others have it (as super seeding does, BEP 16).
 //!
 //! It owns the rounds and the ranking. A free slot is given at once, between rounds too.
 
@@ -28,6 +29,10 @@ const ROUND_TIME_MIN: Duration = Duration::from_secs(1);
 const CHANCE_ROUNDS: u32 = 3;
 /// A seed passes a slot on when a round is over and the piece is whole, but waits no longer for that than this.
 const SEED_SLOT_TIME_MAX: Duration = Duration::from_secs(300);
+/// A peer with so many pieces that we sent it and that nobody else has got keeps them to itself.
+const KEPT_MIN: usize = 2;
+/// After so long it is served all the same: perhaps nobody can reach it.
+const KEEPER_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Debts are counted in such parts of a piece.
 const DEBT_PARTS: u64 = 8;
 /// Whoever has fewer pieces than this has nothing to give yet.
@@ -95,10 +100,33 @@ impl Swarm {
         if peer.am_choking || !is_over || peer.choke_kept_until > now {
             return;
         }
-        if let Some(&waiter) = self.waiting(now).first() {
+        let first = self.waiting(now).first().copied();
+        let gives_way =
+            |waiter: &PeerKey| self.is_keeper(now, key) || !self.is_keeper(now, *waiter);
+        if let Some(waiter) = first.filter(gives_way) {
             self.choke(now, key);
             self.unchoke(now, waiter, Favour::Turn);
         }
+    }
+
+    /// A peer has got a whole piece of us.
+    pub(super) fn note_handed(&mut self, key: PeerKey, piece: u32) {
+        if self.config.policy == Policy::Fair && self.is_complete() {
+            let handed = &mut self.peers[key.slot()].handed;
+            handed.retain(|&piece| self.picker.availability(piece) < 2);
+            handed.push(piece);
+        }
+    }
+
+    /// Whether a peer waits for a slot until all have one who pass on what they get of us.
+    pub(super) fn is_keeper(&self, now: Time, key: PeerKey) -> bool {
+        let peer = &self.peers[key.slot()];
+        let is_kept = |piece: &&u32| self.picker.availability(**piece) < 2;
+        let has_waited = peer.am_choking && now.since(peer.waiting_since) >= KEEPER_WAIT_MAX;
+        self.config.policy == Policy::Fair
+            && self.is_complete()
+            && !has_waited
+            && peer.handed.iter().filter(is_kept).count() >= KEPT_MIN
     }
 
     /// Whether a peer is asked for the piece that it suggested before what others left: a slot of a seed lasts no longer

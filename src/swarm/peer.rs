@@ -186,6 +186,8 @@ pub(super) struct Peer {
     pub requests: VecDeque<BlockRequest>,
     /// Since when it waits for its turn.
     pub asks_since: Time,
+    /// Pieces that it got of us and that nobody else was seen to have, under tit for tat while we have everything.
+    pub handed: Vec<u32>,
     /// The piece that we told it to ask for next.
     pub promised: Option<u32>,
     /// The piece that it told us to ask for next (BEP 6).
@@ -240,6 +242,7 @@ impl Peer {
             trust: 0,
             requests: VecDeque::new(),
             asks_since: now,
+            handed: Vec::new(),
             promised: None,
             suggested: None,
             standby: None,

@@ -147,7 +147,8 @@ impl Swarm {
             let service = &self.service;
             let sent = first.map_or(0, |first| service.copies(first.piece, &service.sent));
             let sent = sent + u16::from(!self.asks_for_last_copy(*key));
-            (Reverse(overdue), sent, pieces, peer.asks_since)
+            let is_keeper = self.is_keeper(now, *key);
+            (Reverse(overdue), is_keeper, sent, pieces, peer.asks_since)
         })
     }
 
@@ -244,8 +245,10 @@ impl Swarm {
         turn.used_at = now;
         self.service.width.sent(now, request.len);
         if turn.sent_bytes >= self.geometry.piece_len(turn.piece) {
+            let piece = turn.piece;
             self.service.turns.remove(at);
             self.peers[key.slot()].asks_since = now;
+            self.note_handed(key, piece);
             self.pass_on_after_piece(now, key);
         }
         self.serve(now);

@@ -370,3 +370,42 @@ fn of_two_that_owe_nothing_the_one_of_more_use_is_tried_more_often() {
     // By itself half of the time; of two drawn, in three cases of four.
     assert!((25..40).contains(&tried), "{tried}");
 }
+
+#[test]
+fn a_seed_serves_those_last_from_whom_nobody_has_what_they_got_but_does_not_forget_them() {
+    let mut config = config();
+    (config.policy, config.upload_slots_max) = (Policy::Fair, 1);
+    let mut rig = Rig::new(config, Bitfield::all(400));
+    let peers = [1, 2, 3].map(|number| rig.sink(number));
+    let keeper = peers[0];
+    let (mut slot, mut promised) = (None, [0; 3]);
+    let mut served: [Vec<u32>; 3] = Default::default();
+    for second in 0..200 {
+        rig.pass(SECOND);
+        for (peer, message) in std::mem::take(&mut rig.sent) {
+            match message {
+                Message::Unchoke => slot = Some(peer),
+                Message::Suggest { piece } => promised[peer.slot()] = piece,
+                _ => {}
+            }
+        }
+        for peer in peers {
+            rig.receive(peer, Message::KeepAlive);
+        }
+        let holder = slot.expect("one has the slot");
+        let piece = promised[holder.slot()];
+        (0..4).for_each(|index| rig.receive(holder, Message::Request(block(piece, index))));
+        send(&mut rig, holder, 4);
+        served[holder.slot()].push(second);
+        let passes_on = |peer: &PeerKey| holder != keeper && *peer != keeper;
+        for peer in peers.into_iter().filter(|p| *p == holder || passes_on(p)) {
+            rig.receive(peer, Message::Have { piece });
+        }
+    }
+    let waits = served[keeper.slot()].windows(2);
+    let waits: Vec<u32> = waits.map(|pair| pair[1] - pair[0]).collect();
+    let long = waits.iter().filter(|&&wait| wait >= 60).count();
+    assert!((2..=4).contains(&long), "{waits:?}");
+    assert!(waits.len() < 10, "{waits:?}");
+    assert!(served.iter().skip(1).all(|times| times.len() > 80));
+}
