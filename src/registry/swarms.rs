@@ -290,10 +290,16 @@ impl Swarms {
         self.index[slot] = named;
     }
 
+    /// Makes the index anew. The old one goes first, so that its memory is there for the new one.
     fn rebuild(&mut self, slots: usize) {
-        let old = std::mem::replace(&mut self.index, vec![Slot::default(); slots].into());
-        for named in old.into_iter().filter(|named| named.name != 0) {
-            self.enlist(named);
+        self.index = Box::default();
+        self.index = vec![Slot::default(); slots].into();
+        for place in 0..self.entries.len() {
+            let entry = &self.entries[place];
+            if entry.is_used() {
+                let (tag, name) = (self.spread.of(&entry.hash.0), place as u32 + 1);
+                self.enlist(Slot { tag, name });
+            }
         }
     }
 
