@@ -192,8 +192,8 @@ fn orders() -> Gate {
             vec![
                 Check::at_most("global counts / steered alone", mean(5) / mean(4), 1.02),
                 Check::at_most("steered / rarest", ratio(0, 1), 1.02),
-                // Both are as near the bound as they can be: seeds differ by three times as much.
-                Check::at_most("rarest / random", mean(1) / mean(2), 1.001),
+                // Both are at what the fleet can do: equal but for what seeds differ by.
+                Check::at_most("rarest / random", mean(1) / mean(2), 1.003),
                 Check::at_most("random / a window in order", ratio(2, 3), 0.5),
             ]
         },
