@@ -31,6 +31,8 @@ const CHANCE_ROUNDS: u32 = 3;
 const SEED_SLOT_TIME_MAX: Duration = Duration::from_secs(300);
 /// A peer with so many pieces that we sent it and that nobody else has got keeps them to itself.
 const KEPT_MIN: usize = 2;
+/// The latest pieces of each peer that are watched for that.
+const HANDED_MAX: usize = 8;
 /// After so long it is served all the same: perhaps nobody can reach it.
 const KEEPER_WAIT_MAX: Duration = Duration::from_secs(60);
 /// Debts are counted in such parts of a piece.
@@ -114,6 +116,9 @@ impl Swarm {
         if self.config.policy == Policy::Fair && self.is_complete() {
             let handed = &mut self.peers[key.slot()].handed;
             handed.retain(|&piece| self.picker.availability(piece) < 2);
+            if handed.len() == HANDED_MAX {
+                handed.remove(0);
+            }
             handed.push(piece);
         }
     }

@@ -186,7 +186,7 @@ pub(super) struct Peer {
     pub requests: VecDeque<BlockRequest>,
     /// Since when it waits for its turn.
     pub asks_since: Time,
-    /// Pieces that it got of us and that nobody else was seen to have, under tit for tat while we have everything.
+    /// The latest pieces that it got of us and that nobody else was seen to have, under tit for tat while we have everything.
     pub handed: Vec<u32>,
     /// The piece that we told it to ask for next.
     pub promised: Option<u32>,
