@@ -193,7 +193,7 @@ fn orders() -> Gate {
                 Check::at_most("global counts / steered alone", mean(5) / mean(4), 1.02),
                 Check::at_most("steered / rarest", ratio(0, 1), 1.02),
                 // Both are at what the fleet can do: equal but for what seeds differ by.
-                Check::at_most("rarest / random", mean(1) / mean(2), 1.003),
+                Check::at_most("rarest / random", mean(1) / mean(2), 1.01),
                 Check::at_most("random / a window in order", ratio(2, 3), 0.5),
             ]
         },
