@@ -10,7 +10,7 @@ use crate::reactor::{Closed, Outbox};
 use crate::swarm::{Input, PeerKey, REQUEST_BYTES_MAX, Said, Swarm};
 use crate::wire::extension::{EXTENDED_HANDSHAKE, ExtendedHandshake, Extension};
 use crate::wire::metadata::{MetadataMessage, metadata_piece_count, metadata_piece_range};
-use crate::wire::peer::{BLOCK_LEN, Message};
+use crate::wire::peer::Message;
 use crate::wire::peer_exchange::PeerExchange;
 
 /// Requests that we keep queued for one peer, as we tell it (`reqq`, BEP 10): 512 is what most clients tell.
@@ -26,8 +26,6 @@ pub(super) struct Extensions {
     exchange_id: u8,
     /// What it asks of our info dictionary.
     pub info: InfoServing,
-    /// It serves long requests.
-    serves_long: bool,
 }
 
 /// The info dictionary as it is served on one link (BEP 9).
@@ -134,7 +132,6 @@ impl Extensions {
             }
         }
         self.exchange_id = exchange_id.unwrap_or(self.exchange_id);
-        self.serves_long |= theirs.request_bytes_max.is_some();
         Ok(Said {
             requests_max: theirs.reqq,
             request_bytes_max: theirs.request_bytes_max,
@@ -142,15 +139,6 @@ impl Extensions {
             is_upload_only: theirs.upload_only,
             wants_exchange: exchange_id.map(|id| id > 0),
         })
-    }
-
-    /// The longest block that it may send: as long as the longest request that we may make.
-    pub(super) fn block_bytes_max(&self) -> u32 {
-        if self.serves_long {
-            REQUEST_BYTES_MAX
-        } else {
-            BLOCK_LEN
-        }
     }
 
     /// Appends a message of peer exchange, if the other side wants it.

@@ -140,7 +140,7 @@ impl Links {
                     } else {
                         extensions.received(now, swarm, key, id, payload)?;
                         let limits = link.decoder.limits_mut();
-                        limits.block_bytes_max = extensions.block_bytes_max();
+                        limits.block_bytes_max = swarm.block_bytes_max(key);
                     }
                 }
                 Event::Message(message) => {

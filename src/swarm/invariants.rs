@@ -62,7 +62,7 @@ impl Swarm {
     fn check_blocks(&self, piece: u32) {
         let arriving = self.arriving(piece).expect("the caller saw it arriving");
         for (block, state) in arriving.blocks.iter().enumerate() {
-            let names = |a: &&super::peer::Asked| (a.piece, a.block) == (piece, block as u32);
+            let names = |a: &&super::peer::Asked| a.is_for(piece, block as u32);
             let asked: usize = self
                 .peers
                 .iter()

@@ -47,8 +47,7 @@ impl Swarm {
     ) -> Result<(), Reason> {
         let (goes, claims) = self.begin_block(now, key, piece, blocks.start)?;
         let mut end = blocks.start + 1;
-        while goes == Goes::InPlace && end < blocks.end && self.is_awaited(key, piece, end) {
-            self.begin_block(now, key, piece, end)?;
+        while goes == Goes::InPlace && end < blocks.end && self.takes_along(key, piece, end) {
             end += 1;
         }
         let request = self.geometry.stretch(piece, &(blocks.start..end));
@@ -66,15 +65,20 @@ impl Swarm {
         Ok(())
     }
 
-    /// Whether a block has its place if a peer sends it now.
-    fn is_awaited(&self, key: PeerKey, piece: u32, block: u32) -> bool {
-        let peer = &self.peers[key.slot()];
-        let is_free = |arriving: &Arriving| {
-            let state = &arriving.blocks[block as usize];
-            let is_asked = || peer.asked.iter().any(|asked| asked.is_for(piece, block));
-            !state.landed && state.landing.is_none() && arriving.has_home(block) && is_asked()
+    /// Whether a block that follows one in its place has its place too, which then is the peer's.
+    fn takes_along(&mut self, key: PeerKey, piece: u32, block: u32) -> bool {
+        let mut asked = self.peers[key.slot()].asked.iter();
+        let is_asked = asked.any(|asked| asked.is_for(piece, block));
+        let PieceState::Arriving(arriving) = &mut self.pieces[piece as usize] else {
+            return false;
         };
-        self.arriving(piece).is_some_and(is_free)
+        let has_home = arriving.has_home(block);
+        let state = &mut arriving.blocks[block as usize];
+        let is_free = is_asked && has_home && !state.landed && state.landing.is_none();
+        if is_free {
+            state.landing = Some(key);
+        }
+        is_free
     }
 
     /// Where a block goes that comes in, and whether its piece begins with it.
@@ -287,7 +291,14 @@ impl Swarm {
         spoilt: bool,
     ) -> Result<(), Reason> {
         let incoming = self.peer(key).and_then(|p| p.incoming);
-        if incoming.is_none_or(|incoming| incoming.request.begin != request.begin) {
+        let is_it = |incoming: Incoming| {
+            let len = incoming.request.len + incoming.rest;
+            BlockRequest {
+                len,
+                ..incoming.request
+            } == request
+        };
+        if !incoming.is_some_and(is_it) {
             self.block_started(now, key, request)?;
         }
         let mut left = request.len;

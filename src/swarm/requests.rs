@@ -459,12 +459,12 @@ impl Swarm {
                 self.peers[key.slot()]
                     .asked
                     .iter()
-                    .any(|a| (a.piece, a.block) == (piece, block))
+                    .any(|asked| asked.is_for(piece, block))
             })
             .collect();
         for key in holders {
             let peer = &mut self.peers[key.slot()];
-            let names = |asked: &Asked| (asked.piece, asked.block) == (piece, block);
+            let names = |asked: &Asked| asked.is_for(piece, block);
             let at = peer.asked.iter().position(names).expect("it was just seen");
             let asked = peer.asked.remove(at).expect("it was just seen");
             peer.take_back(now, asked);

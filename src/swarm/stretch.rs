@@ -7,11 +7,11 @@
 use std::ops::Range;
 
 use super::peer::{Peer, PeerKey};
+use super::pieces::Arriving;
 use super::{Geometry, Swarm};
 use crate::wire::peer::BlockRequest;
 
-/// The longest request that we make and serve, in bytes. Measured with one getter on one machine: 64 KiB and more
-/// differ by less than the noise; a run of the upload cache holds several of these.
+/// The longest request that we make and serve, in bytes: a run of the upload cache holds two.
 pub const REQUEST_BYTES_MAX: u32 = 128 << 10;
 /// A request asks for no more than comes in so many seconds, so that limited and slow peers serve smoothly.
 const REQUEST_SECONDS: f64 = 0.02;
@@ -28,7 +28,7 @@ impl Peer {
         1 << (bytes / geometry.block_len()).max(1).ilog2()
     }
 
-    /// The longest request that it may make.
+    /// The longest request that it and we may make of one another.
     pub(super) fn may_request_bytes(&self, geometry: &Geometry) -> u32 {
         let agreed = if self.request_bytes_max > 0 {
             REQUEST_BYTES_MAX
@@ -68,19 +68,26 @@ impl Peer {
 }
 
 impl Swarm {
+    /// The longest block that a peer may send.
+    pub fn block_bytes_max(&self, key: PeerKey) -> u32 {
+        let agreed = self
+            .peer(key)
+            .map(|peer| peer.may_request_bytes(&self.geometry));
+        agreed.unwrap_or_else(|| self.geometry.block_len())
+    }
+
     /// The blocks that are asked of a peer together with `block`, which is to be asked of it: those after it that nobody
     /// was asked for either, as far as one request goes. Long requests end where one of full length would, so that what
     /// was cut short once is not for ever.
     pub(super) fn stretch(&self, key: PeerKey, piece: u32, block: u32) -> Range<u32> {
         let count_max = self.peers[key.slot()].stretch_blocks(&self.geometry);
-        let end = (block / count_max + 1) * count_max;
-        let Some(arriving) = self.arriving(piece).filter(|_| count_max > 1) else {
+        let is_unasked = |arriving: &&Arriving| count_max > 1 && arriving.is_unasked(block);
+        let Some(arriving) = self.arriving(piece).filter(is_unasked) else {
             return block..block + 1;
         };
-        let is_free = |&block: &u32| arriving.is_unasked(block) && arriving.has_home(block);
+        let is_free = |block: u32| arriving.is_unasked(block) && arriving.has_home(block);
+        let end = (block / count_max + 1) * count_max;
         let end = end.min(arriving.blocks.len() as u32);
-        let more = (block + 1..end).take_while(is_free).count() as u32;
-        let is_first = arriving.is_unasked(block);
-        block..block + 1 + if is_first { more } else { 0 }
+        block..(block + 1..end).find(|&next| !is_free(next)).unwrap_or(end)
     }
 }
