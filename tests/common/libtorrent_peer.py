@@ -31,7 +31,8 @@ signal.signal(signal.SIGTERM, leave)
 kinds = libtorrent.alert.category_t
 # What comes in masses and tells of no wrong.
 quiet = (kinds.picker_log_notification | kinds.file_progress_notification | kinds.piece_progress_notification
-         | kinds.block_progress_notification | kinds.stats_notification)
+         | kinds.block_progress_notification | kinds.progress_notification | kinds.upload_notification
+         | kinds.stats_notification)
 session = libtorrent.session({
     "listen_interfaces": listen,
     "alert_mask": kinds.all_categories & ~quiet,

@@ -15,7 +15,7 @@ pub(crate) const KILL: Signal = Signal::SIGKILL;
 /// Nothing in these tests takes so long unless it hangs, even where many builds share the machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Lines of a program that a failed test shows.
-const LINES_SHOWN: usize = 200;
+const LINES_SHOWN: usize = 60;
 
 #[derive(Default)]
 struct Said {

@@ -50,6 +50,8 @@ fn libtorrent(line: &str) -> bool {
     ];
     let good = [
         "upload to upload connection",
+        // We have everything, and it has asked another for all that it lacks.
+        "uninteresting upload-only peer",
         "torrent finished",
         // By exchange of peers it may hear of itself.
         "connected to ourselves",
