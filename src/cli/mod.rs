@@ -24,6 +24,7 @@ mod render_terminal;
 mod report;
 mod screen;
 mod seeding;
+mod settled;
 mod table;
 mod torrent_config;
 mod torrent_row;

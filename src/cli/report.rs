@@ -16,6 +16,7 @@ use super::render_json::{self, JsonForm};
 use super::render_pipe::{self, PipeForm};
 use super::render_terminal::{self, TerminalForm};
 use super::screen::{Screen, Streams};
+use super::settled::Standings;
 use super::{ExitCode, Failure, columns, lines};
 use crate::base::{Escaped, Time};
 
@@ -49,6 +50,7 @@ pub struct Reporter {
     paths_escaped: bool,
     several: bool,
     facts: Facts,
+    standings: Standings,
     /// Final paths, in the order of completion.
     paths: Vec<PathBuf>,
     files: Vec<FileRow>,
@@ -173,6 +175,7 @@ impl Reporter {
                 progress,
                 contents: names.iter().map(Known::from).enumerate().collect(),
             },
+            standings: Standings::default(),
             paths: Vec::new(),
             files: Vec::new(),
             members: Vec::new(),
@@ -183,6 +186,15 @@ impl Reporter {
             finished: false,
             out: Outputs::default(),
         }
+    }
+
+    /// When it is worth telling next how things stand: never if it is not shown, and not until something happens if
+    /// nothing has changed for long.
+    pub fn progress_at(&self, now: Time) -> Option<Time> {
+        if self.standings.are_settled(now) {
+            return None;
+        }
+        self.progress_interval().map(|interval| now + interval)
     }
 
     /// How often it is worth telling how things stand; `None` if it is not shown.
@@ -213,6 +225,7 @@ impl Reporter {
             return;
         }
         self.learn(&event);
+        self.standings.note(now, &event);
         match &mut self.form {
             Form::Json(form) => {
                 let at = self.facts.at(now);

@@ -41,10 +41,7 @@ pub(super) struct PeerService {
 impl PeerService {
     pub(super) fn new(now: Time, shell: Shell, links: Links, jobs: Vec<Job>) -> Self {
         let transfers = jobs.iter().map(|_| None).collect();
-        let progress_at = shell
-            .reporter
-            .progress_interval()
-            .map(|interval| now + interval);
+        let progress_at = shell.reporter.progress_at(now);
         let mut service = Self {
             shell,
             links,
@@ -320,24 +317,29 @@ impl PeerService {
     }
 
     fn progress(&mut self, now: Time) {
-        let Some(at) = self.progress_at.filter(|&at| at <= now) else {
+        if self.progress_at.is_none_or(|at| at > now) {
             return;
-        };
-        self.progress_at = self
-            .shell
-            .reporter
-            .progress_interval()
-            .map(|interval| at.max(now) + interval);
+        }
         self.each_job(now, |job, cx| {
             if !job.is_over() {
                 job.progress(cx);
             }
         });
+        self.progress_at = self.shell.reporter.progress_at(now);
+    }
+
+    /// Something happens: how things stand is told again.
+    fn stir(&mut self, now: Time) {
+        if self.progress_at.is_none() {
+            let interval = self.shell.reporter.progress_interval();
+            self.progress_at = interval.map(|interval| now + interval);
+        }
     }
 }
 
 impl Service for PeerService {
     fn opened(&mut self, now: Time, conn: ConnId, from: Origin) -> Admission {
+        self.stir(now);
         let (remote, dial) = match from {
             Origin::Dialled {
                 tag: TRACKER_DIAL, ..
@@ -427,6 +429,7 @@ impl Service for PeerService {
         if self.shell.announces.refill(conn, out) {
             return;
         }
+        self.stir(now);
         self.links
             .refill(now, conn, out, &mut self.transfers, &mut self.shell);
     }
@@ -449,6 +452,7 @@ impl Service for PeerService {
         if self.shell.announces.closed(now, conn, &why) {
             return self.advance(now);
         }
+        self.stir(now);
         if let Some(at) = self.links.closed(now, conn, &why, &mut self.transfers) {
             self.drain(now, at);
         }
