@@ -3,7 +3,7 @@
 //! An entry is one *run*: at most [`RUN_BYTES`] of one piece, or a whole piece that just arrived. An entry whose
 //! bytes are queued on some conn is never evicted, because the queue holds a reference to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::{BufferPool, PieceBuf};
@@ -30,6 +30,14 @@ impl Run {
     }
 }
 
+/// What an entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A piece, whole as it arrived.
+    Piece(u32),
+    Run(Run),
+}
+
 #[derive(Debug)]
 struct Entry {
     buf: Arc<PieceBuf>,
@@ -42,12 +50,15 @@ pub(super) struct Cache {
     pool: BufferPool,
     bytes_max: usize,
     bytes: usize,
-    runs: BTreeMap<Run, Entry>,
-    /// Pieces kept whole, as they arrived.
-    pieces: BTreeMap<u32, Entry>,
+    entries: BTreeMap<Key, Entry>,
+    /// Every use in its order, and some that are outdated: the entry was used again, or is gone.
+    uses: VecDeque<(u64, Key)>,
     loading: BTreeMap<Run, usize>,
     clock: u64,
 }
+
+/// Outdated uses that are kept however few entries there are.
+const OUTDATED_MAX: usize = 64;
 
 /// What the cache says of a run.
 pub(super) enum Lookup {
@@ -61,34 +72,52 @@ pub(super) enum Lookup {
 
 impl Cache {
     pub(super) fn new(pool: BufferPool, bytes_max: usize) -> Self {
-        let (runs, pieces, loading) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self {
             pool,
             bytes_max,
             bytes: 0,
-            runs,
-            pieces,
-            loading,
+            entries: BTreeMap::new(),
+            uses: VecDeque::new(),
+            loading: BTreeMap::new(),
             clock: 0,
         }
     }
 
     /// Looks `run` up.
     pub(super) fn lookup(&mut self, run: Run) -> Lookup {
-        self.clock += 1;
-        if let Some(entry) = self.pieces.get_mut(&run.piece) {
-            entry.used_at = self.clock;
-            return Lookup::Ready(entry.buf.clone(), 0);
+        if let Some(buf) = self.used(Key::Piece(run.piece)) {
+            return Lookup::Ready(buf, 0);
         }
-        if let Some(entry) = self.runs.get_mut(&run) {
-            entry.used_at = self.clock;
-            return Lookup::Ready(entry.buf.clone(), run.begin);
+        if let Some(buf) = self.used(Key::Run(run)) {
+            return Lookup::Ready(buf, run.begin);
         }
         if self.loading.contains_key(&run) {
             Lookup::Loading
         } else {
             Lookup::Absent
         }
+    }
+
+    /// Notes a use of an entry, and returns what it holds.
+    fn used(&mut self, key: Key) -> Option<Arc<PieceBuf>> {
+        let entry = self.entries.get_mut(&key)?;
+        self.clock += 1;
+        entry.used_at = self.clock;
+        let buf = entry.buf.clone();
+        self.uses.push_back((self.clock, key));
+        if self.uses.len() > 2 * self.entries.len() + OUTDATED_MAX {
+            let entries = &self.entries;
+            let is_last =
+                |(at, key): &(u64, Key)| entries.get(key).is_some_and(|e| e.used_at == *at);
+            self.uses.retain(is_last);
+        }
+        Some(buf)
+    }
+
+    fn insert(&mut self, key: Key, buf: PieceBuf) {
+        let (buf, used_at) = (Arc::new(buf), 0);
+        self.entries.insert(key, Entry { buf, used_at });
+        self.used(key);
     }
 
     /// A buffer for reading `run` of `len` bytes into, if there is room for it now.
@@ -117,59 +146,42 @@ impl Cache {
             self.pool.restore(buf);
             return;
         }
-        self.clock += 1;
-        self.runs.insert(
-            run,
-            Entry {
-                buf: Arc::new(buf),
-                used_at: self.clock,
-            },
-        );
+        self.insert(Key::Run(run), buf);
     }
 
     /// Keeps a piece that was just verified, if it fits; restores its buffer otherwise.
     pub(super) fn keep_piece(&mut self, piece: u32, buf: PieceBuf) {
         let len = buf.len();
         while self.bytes + len > self.bytes_max && self.evict_one() {}
-        if self.bytes + len > self.bytes_max || self.pieces.contains_key(&piece) {
+        let key = Key::Piece(piece);
+        if self.bytes + len > self.bytes_max || self.entries.contains_key(&key) {
             return self.pool.restore(buf);
         }
         self.bytes += len;
-        self.clock += 1;
-        self.pieces.insert(
-            piece,
-            Entry {
-                buf: Arc::new(buf),
-                used_at: self.clock,
-            },
-        );
+        self.insert(key, buf);
     }
 
-    /// Gives back the entry that was used least recently and is queued nowhere; false if there is none.
+    /// Gives back the entry that was used least recently and is queued nowhere; false if there is none. To be queued is to
+    /// be in use.
     pub(super) fn evict_one(&mut self) -> bool {
-        let free = |entry: &Entry| Arc::strong_count(&entry.buf) == 1;
-        let oldest_run = self
-            .runs
-            .iter()
-            .filter(|(_, entry)| free(entry))
-            .min_by_key(|(_, e)| e.used_at);
-        let oldest_piece = self
-            .pieces
-            .iter()
-            .filter(|(_, e)| free(e))
-            .min_by_key(|(_, e)| e.used_at);
-        let entry = match (oldest_run, oldest_piece) {
-            (Some((&run, r)), Some((_, p))) if r.used_at < p.used_at => self.runs.remove(&run),
-            (_, Some((&piece, _))) => self.pieces.remove(&piece),
-            (Some((&run, _)), None) => self.runs.remove(&run),
-            (None, None) => None,
-        };
-        let Some(buf) = entry.and_then(|entry| Arc::into_inner(entry.buf)) else {
-            return false;
-        };
-        self.bytes -= buf.len();
-        self.pool.restore(buf);
-        true
+        for _ in 0..self.uses.len() {
+            let Some((at, key)) = self.uses.pop_front() else {
+                break;
+            };
+            let Some(entry) = self.entries.get(&key).filter(|e| e.used_at == at) else {
+                continue;
+            };
+            if Arc::strong_count(&entry.buf) > 1 {
+                self.used(key);
+                continue;
+            }
+            let entry = self.entries.remove(&key).expect("it was just seen");
+            let buf = Arc::into_inner(entry.buf).expect("nobody else holds it");
+            self.bytes -= buf.len();
+            self.pool.restore(buf);
+            return true;
+        }
+        false
     }
 
     /// Gives back everything that is queued nowhere.
@@ -186,6 +198,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Rng;
 
     fn cache(bytes_max: usize) -> (Cache, BufferPool) {
         let pool = BufferPool::phantom(1 << 20);
@@ -242,6 +255,29 @@ mod tests {
             ));
         }
         assert!(matches!(cache.lookup(Run::of(8, 0)), Lookup::Absent));
+    }
+
+    #[test]
+    fn any_use_evicts_like_a_list_in_the_order_of_use() {
+        let seed = 5;
+        let (mut cache, mut rng) = (cache(1000).0, Rng::new(seed));
+        let mut in_order: Vec<u32> = Vec::new();
+        for step in 0..50_000 {
+            let piece = rng.below(30) as u32;
+            let is_here = matches!(cache.lookup(Run::of(piece, 0)), Lookup::Ready(..));
+            let place = in_order.iter().position(|&other| other == piece);
+            assert_eq!(is_here, place.is_some(), "seed {seed}, step {step}");
+            if let Some(place) = place {
+                in_order.remove(place);
+            } else {
+                if in_order.len() == 10 {
+                    in_order.remove(0);
+                }
+                assert!(load(&mut cache, piece, 100));
+            }
+            in_order.push(piece);
+            assert!(cache.uses.len() <= 2 * 10 + OUTDATED_MAX, "seed {seed}");
+        }
     }
 
     #[test]
