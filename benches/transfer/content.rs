@@ -40,7 +40,7 @@ impl Place {
     pub(crate) fn fill(&self, bytes: u64) -> u64 {
         fill(&self.file(), bytes);
         let (tracker, addr) = start_tracker(&self.root.path().join("state"));
-        let (sharer, piece_len) = start_sharer(&addr, &self.file());
+        let (sharer, piece_len) = start_sharer(&addr, &self.file(), None);
         sharer.stop();
         tracker.stop();
         piece_len

@@ -2,7 +2,7 @@
 //!
 //! Under `cargo bench` it measures, in parts that can be named (`cargo bench --bench transfer -- mixed slow`):
 //! - `memory`, `disk`: one getter and four, in turn with the programs of others; 256 MiB and 1 GiB (`SHOAL_BENCH_MIB`, a
-//!   list); `growth`: how cost grows up to 64 getters;
+//!   list); `growth`: how cost grows up to 64 getters, and up to 131,072 pieces;
 //! - `mixed`: libtorrent in the other role, both ways;
 //! - `capped`: how near swarms with limited uplinks come to what they could, beside others;
 //! - `slow`, `killed`, `resumed`, `lying`, `riders`, `far`, `shaped`: the same where not all is well, together called `rough`.
@@ -16,6 +16,7 @@ mod capped;
 mod content;
 #[path = "../../tests/common/free.rs"]
 mod free;
+mod growth;
 mod line;
 #[path = "../../tests/interop/net.rs"]
 #[allow(dead_code, reason = "the tests need more of it")]
@@ -107,7 +108,7 @@ fn measure(is_quick: bool, wanted: impl Fn(&str) -> bool) {
         pairs::compare(&Place::on_disk(), job(largest, 1), &rivals, "on disk");
     }
     if wanted("growth") {
-        pairs::grow(&place);
+        growth::measure(&place, runs);
     }
     if wanted("capped") {
         capped::measure(&rivals);

@@ -180,47 +180,18 @@ fn print_median(name: &str, rows: &[Row]) {
     }
 }
 
-/// The same small file to ever more getters.
-pub(crate) fn grow(place: &Place) {
-    let mib = 64;
-    place.fill(mib * MIB);
-    println!("1 → 1 to 64, {mib} MiB");
-    for getters in [1, 2, 4, 8, 16, 32, 64] {
-        let row = run(place, getters);
-        let each = row.cpu_secs() / (mib as f64 * getters as f64 / 1024.0);
-        println!(
-            "{getters:3} getters: {each:6.2} CPU s/GiB, {:6.0} MiB/s together",
-            row.e2e_mib_per_s
-        );
-        let size = ("getters", getters as f64);
-        let case = format!("{mib} MiB to each of many");
-        rows::put_at(BENCH, &case, size, rows::OURS, "CPU s/GiB", &[each]);
-        rows::put_at(
-            BENCH,
-            &case,
-            size,
-            rows::OURS,
-            "MiB/s",
-            &[row.e2e_mib_per_s],
-        );
-        rows::put_at(
-            BENCH,
-            &case,
-            size,
-            rows::OURS,
-            "MiB peak of a getter",
-            &[row.getter_peak_mib],
-        );
-    }
-}
-
 /// One transfer with fresh programs, from the file that `place` holds.
 pub(crate) fn run(place: &Place, getters: usize) -> Row {
+    run_in_pieces(place, getters, None)
+}
+
+/// The same in pieces of so many bytes.
+pub(crate) fn run_in_pieces(place: &Place, getters: usize, piece_bytes: Option<u64>) -> Row {
     let here = tempfile::tempdir_in(place.root.path()).expect("a folder");
     // An empty name at the end of a path makes it one that ends in a slash: a folder to be.
     let folder = |index: usize| here.path().join(index.to_string()).join("");
     let (tracker, addr) = start_tracker(&here.path().join("state"));
-    let (sharer, _) = start_sharer(&addr, &place.file());
+    let (sharer, _) = start_sharer(&addr, &place.file(), piece_bytes);
     let bytes = fs::metadata(place.file()).expect("the file").len();
     let sharer_cpu_before = usage::cpu_secs(sharer.pid());
     let machine_before = usage::machine_cpu_secs();

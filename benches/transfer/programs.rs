@@ -183,8 +183,12 @@ pub(crate) fn await_tracker(command: &mut Command) -> (Program, String) {
 }
 
 /// A peer that shares `path`, ready to serve, and the piece length.
-pub(crate) fn start_sharer(tracker: &str, path: &Path) -> (Program, u64) {
-    let sharer = Program::spawn(peer(tracker, "share").arg(path));
+pub(crate) fn start_sharer(tracker: &str, path: &Path, piece_bytes: Option<u64>) -> (Program, u64) {
+    let mut command = peer(tracker, "share");
+    if let Some(bytes) = piece_bytes {
+        command.args(["--piece-size", &bytes.to_string()]);
+    }
+    let sharer = Program::spawn(command.arg(path));
     let line = sharer.await_line("\"shared\"");
     let event: Value = serde_json::from_str(&line).expect("JSON");
     (sharer, event["piece_length"].as_u64().expect("a length"))
