@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::place::{MIB, fill, scratch};
+use crate::place::{MIB, fill, scratch, use_once};
 use crate::programs::{start_sharer, start_tracker};
 
 /// A folder with the content in it, and room for copies.
@@ -44,6 +44,12 @@ impl Place {
         sharer.stop();
         tracker.stop();
         piece_len
+    }
+
+    /// Uses the memory of so many copies and one more, so that who runs next does not wait until the machine is given it.
+    pub(crate) fn use_memory(&self, copies: u64) {
+        let len = std::fs::metadata(self.file()).map_or(0, |file| file.len());
+        use_once((copies + 1) * len);
     }
 
     /// Panics unless every copy is the file.

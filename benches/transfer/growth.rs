@@ -50,12 +50,10 @@ impl Growth {
     fn measure(&self, place: &Place, rounds: usize) {
         place.fill(self.mib * MIB);
         println!("{}, {rounds} rounds", self.case);
-        // What the largest needs is taken once, so that no size pays for memory that the machine has yet to be given.
-        let largest = self.sizes.iter().max_by_key(|&&size| (self.copies)(size));
-        (self.run)(place, *largest.expect("there are sizes"));
         let mut found: Vec<Vec<Row>> = self.sizes.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
             for (rows, &size) in found.iter_mut().zip(self.sizes) {
+                place.use_memory((self.copies)(size));
                 rows.push((self.run)(place, size));
             }
         }

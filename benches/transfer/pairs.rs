@@ -134,6 +134,7 @@ fn in_turn(place: &Place, case: &str, job: Job, pairs: &[Pair]) -> Vec<Vec<Row>>
     let mut found = vec![Vec::new(); pairs.len()];
     for _ in 0..job.runs {
         for (pair, all) in pairs.iter().zip(&mut found) {
+            place.use_memory(job.getters as u64);
             let row = pair.run(place, job.getters, piece_len);
             println!("{:23} {row}", pair.to_string());
             all.push(row);
