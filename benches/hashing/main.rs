@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use place::{MIB, fill, scratch};
+use place::{MIB, fill, scratch, use_once};
 use programs::{Spent, create, mktorrent, resume, verify};
 use rows::OURS;
 
@@ -149,6 +149,7 @@ struct Place {
 
 impl Place {
     fn new(bytes: u64) -> Self {
+        use_once(bytes);
         Self {
             root: scratch(bytes),
         }

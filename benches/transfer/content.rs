@@ -47,9 +47,9 @@ impl Place {
     }
 
     /// Uses the memory of so many copies and one more, so that who runs next does not wait until the machine is given it.
-    pub(crate) fn use_memory(&self, copies: u64) {
+    pub(crate) fn use_memory(&self, copies: usize) {
         let len = std::fs::metadata(self.file()).map_or(0, |file| file.len());
-        use_once((copies + 1) * len);
+        use_once((copies as u64 + 1) * len);
     }
 
     /// Panics unless every copy is the file.

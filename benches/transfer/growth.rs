@@ -15,9 +15,8 @@ struct Growth {
     case: &'static str,
     of: &'static str,
     sizes: &'static [u64],
-    run: fn(&Place, u64) -> Row,
-    /// How many times the file is fetched at a size.
-    copies: fn(u64) -> u64,
+    /// The getters at a size, and bytes in a piece if the sharer does not choose.
+    shape: fn(&Self, u64) -> (usize, Option<u64>),
 }
 
 const GROWTHS: [Growth; 2] = [
@@ -26,16 +25,14 @@ const GROWTHS: [Growth; 2] = [
         case: "64 MiB to each of many",
         of: "getters",
         sizes: &[1, 2, 4, 8, 16, 32, 64],
-        run: |place, getters| run_in_pieces(place, getters as usize, None),
-        copies: |getters| getters,
+        shape: |_, getters| (getters as usize, None),
     },
     Growth {
         mib: 2048,
         case: "2 GiB in many pieces",
         of: "pieces",
         sizes: &[512, 2_048, 8_192, 32_768, 131_072],
-        run: |place, pieces| run_in_pieces(place, 1, Some(2048 * MIB / pieces)),
-        copies: |_| 1,
+        shape: |growth, pieces| (1, Some(growth.mib * MIB / pieces)),
     },
 ];
 
@@ -53,8 +50,8 @@ impl Growth {
         let mut found: Vec<Vec<Row>> = self.sizes.iter().map(|_| Vec::new()).collect();
         for _ in 0..rounds {
             for (rows, &size) in found.iter_mut().zip(self.sizes) {
-                place.use_memory((self.copies)(size));
-                rows.push((self.run)(place, size));
+                let (getters, piece_bytes) = (self.shape)(self, size);
+                rows.push(run_in_pieces(place, getters, piece_bytes));
             }
         }
         for (rows, &size) in found.iter().zip(self.sizes) {
@@ -63,7 +60,8 @@ impl Growth {
     }
 
     fn tell(&self, rows: &[Row], size: u64) {
-        let gib = (self.mib * (self.copies)(size)) as f64 / 1024.0;
+        let (getters, _) = (self.shape)(self, size);
+        let gib = (self.mib * getters as u64) as f64 / 1024.0;
         let median = Row::median(rows);
         println!(
             "{size:7} {}: {:6.2} CPU s/GiB, {:6.0} MiB/s together, {:4.0} MiB peak of a getter",

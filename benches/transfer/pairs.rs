@@ -134,7 +134,6 @@ fn in_turn(place: &Place, case: &str, job: Job, pairs: &[Pair]) -> Vec<Vec<Row>>
     let mut found = vec![Vec::new(); pairs.len()];
     for _ in 0..job.runs {
         for (pair, all) in pairs.iter().zip(&mut found) {
-            place.use_memory(job.getters as u64);
             let row = pair.run(place, job.getters, piece_len);
             println!("{:23} {row}", pair.to_string());
             all.push(row);
@@ -188,6 +187,7 @@ pub(crate) fn run(place: &Place, getters: usize) -> Row {
 
 /// The same in pieces of so many bytes.
 pub(crate) fn run_in_pieces(place: &Place, getters: usize, piece_bytes: Option<u64>) -> Row {
+    place.use_memory(getters);
     let here = tempfile::tempdir_in(place.root.path()).expect("a folder");
     // An empty name at the end of a path makes it one that ends in a slash: a folder to be.
     let folder = |index: usize| here.path().join(index.to_string()).join("");

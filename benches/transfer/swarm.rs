@@ -145,7 +145,7 @@ impl Found {
 
 /// Runs one with fresh programs.
 pub(crate) fn run(place: &Place, plan: &Plan<'_>) -> Found {
-    place.use_memory(plan.getter_ups.len() as u64);
+    place.use_memory(plan.getter_ups.len());
     let stage = Stage::new(place, plan);
     let (_tracker, addr) = stage.start_tracker();
     let sharer = stage.start_peer(1, stage.share(&addr, plan.sharer_up, &place.file()));

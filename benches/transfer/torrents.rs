@@ -93,6 +93,7 @@ pub(crate) struct Carried {
 
 /// One transfer, each uplink limited to `up` if that is not 0. Every copy is compared.
 pub(crate) fn carry(place: &Place, cast: Cast, piece_len: u64, up: u64) -> Carried {
+    place.use_memory(cast.getters);
     let here = tempfile::tempdir_in(place.root.path()).expect("a folder");
     let folder = |index: usize| here.path().join(index.to_string());
     let (tracker, addr) = start_open_tracker();

@@ -291,14 +291,7 @@ impl Swarm {
         spoilt: bool,
     ) -> Result<(), Reason> {
         let incoming = self.peer(key).and_then(|p| p.incoming);
-        let is_it = |incoming: Incoming| {
-            let len = incoming.request.len + incoming.rest;
-            BlockRequest {
-                len,
-                ..incoming.request
-            } == request
-        };
-        if !incoming.is_some_and(is_it) {
+        if incoming.map(Incoming::whole) != Some(request) {
             self.block_started(now, key, request)?;
         }
         let mut left = request.len;

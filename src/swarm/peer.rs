@@ -84,6 +84,16 @@ pub(super) struct Incoming {
     pub rest: u32,
 }
 
+impl Incoming {
+    /// The blocks at hand with those that follow in the same message.
+    pub(super) fn whole(self) -> BlockRequest {
+        BlockRequest {
+            len: self.request.len + self.rest,
+            ..self.request
+        }
+    }
+}
+
 /// Where the bytes of an incoming block go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goes {
